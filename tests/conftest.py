@@ -1,0 +1,9 @@
+"""Settings that every test shares."""
+
+import os
+
+# Before torch and OpenCV are imported, here and in every process that a test starts: the tests run on one process per core,
+# and threads on top of that would only wait for each other.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
