@@ -1,0 +1,64 @@
+"""What all augmentations share: how they are called, how they draw, and how images become floats and integers again."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Augmentation(ABC):
+    """
+    A random change of a batch of images. Parameters are drawn per sample, on the images' device, and one draw holds for all
+    channels of a sample, so for all frames of a stack.
+
+    Instances hold their settings alone (no generator, no tensor): they can be shared, copied and pickled.
+    """
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """
+        :param images: (N, C, H, W), uint8 in 0..255 or floating point in 0..1
+        :param generator: where the draws come from, on the images' device; None takes torch's global generator
+        :return: the augmented images, in the dtype of ``images`` and, unless the class says otherwise, its shape
+        :raises ValueError: if ``images`` is no batch of images
+        """
+        if images.ndim != 4:
+            raise ValueError(f"Images must have the shape (N, C, H, W), but their shape is {tuple(images.shape)}.")
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise ValueError(f"Images must be uint8 (0..255) or floating point (0..1), but they are {images.dtype}.")
+        return self.augment(images, generator)
+
+    @abstractmethod
+    def augment(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The change itself; ``images`` and ``generator`` are as in :meth:`__call__` and already checked."""
+
+
+def draw_uniform(images: Tensor, low: float, high: float, generator: torch.Generator | None) -> Tensor:
+    """One float32 in [low, high) per sample, shape (N,)."""
+    return torch.rand(len(images), generator=generator, device=images.device) * (high - low) + low
+
+
+def draw_integers(images: Tensor, low: int, high: int, generator: torch.Generator | None) -> Tensor:
+    """One int64 in low..high (both included) per sample, shape (N,)."""
+    return torch.randint(low, high + 1, (len(images),), generator=generator, device=images.device)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 images as float32 in 0..1; floating-point images as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def from_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The inverse of :func:`to_unit`: to uint8 by clamping and rounding to the nearest level."""
+    return (values * 255).round().clamp(0, 255).to(dtype) if dtype == torch.uint8 else values.to(dtype)
+
+
+def check_positive(name: str, value: float) -> None:
+    """:raises ValueError: unless ``value`` is greater than zero"""
+    if not value > 0:
+        raise ValueError(f"{name} must be greater than zero, but it is {value}.")
+
+
+def check_range(name: str, value: float, low: float = 0.0, high: float = float("inf")) -> None:
+    """:raises ValueError: unless ``value`` lies between ``low`` and ``high``, both included"""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}, but it is {value}.")
