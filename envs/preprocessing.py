@@ -1,0 +1,107 @@
+"""What stands between an environment's picture and a network: frame skip, resizing, grayscale (frame stacking is SB3's)."""
+
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+def is_image(space: spaces.Space) -> bool:
+    """
+    :param space: any observation space.
+    :return: whether it is a picture: uint8 from 0 to 255, (H, W) or (H, W, 1 or 3) or (1 or 3, H, W).
+    """
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) not in (2, 3):
+        return False
+    if space.low.min() != 0 or space.high.max() != 255 or min(space.shape[:2]) < 1:
+        return False
+    return len(space.shape) == 2 or space.shape[-1] in (1, 3) or space.shape[0] in (1, 3)
+
+
+class FrameSkip(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """
+    Repeats each action, sums the rewards and stops early where the episode ends.
+
+    :param env: environment; a ``TimeLimit`` inside goes on counting the environment's own steps.
+    :param skip: how often an action is taken.
+    :raises ValueError: if ``skip`` is less than 1.
+    """
+
+    def __init__(self, env: gym.Env, skip: int = 4):
+        if skip < 1:
+            raise ValueError(f"frame_skip must be 1 or more, not {skip}.")
+        gym.utils.RecordConstructorArgs.__init__(self, skip=skip)
+        gym.Wrapper.__init__(self, env)
+        self.skip = skip
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """
+        :param action: one of the environment's actions.
+        :return: the last observation, the sum of the rewards, terminated, truncated, the last info.
+        """
+        total = 0.0
+        for _ in range(self.skip):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
+class ImageObservation(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
+    """
+    Turns images into (size, size, channels) uint8: first gray, if wanted, then resized by ``cv2.INTER_AREA``.
+
+    In a ``Dict`` of observations every image is treated so and the other entries are left alone. Images that come channel-first are
+    turned to channel-last, which is what ``VecFrameStack`` and ``VecTransposeImage`` then expect.
+
+    :param env: environment that observes an image, or a ``Dict`` with at least one.
+    :param size: height and width in pixels.
+    :param grayscale: one channel (``cv2.COLOR_RGB2GRAY``) and not three.
+    :raises ValueError: if there is no image, or the size is below 1.
+    """
+
+    def __init__(self, env: gym.Env, size: int = 64, grayscale: bool = True):
+        space = env.observation_space
+        if size < 1:
+            raise ValueError(f"size must be 1 pixel or more, not {size}.")
+        gym.utils.RecordConstructorArgs.__init__(self, size=size, grayscale=grayscale)
+        gym.ObservationWrapper.__init__(self, env)
+        self.size = size
+        self.grayscale = grayscale
+        if isinstance(space, spaces.Dict):
+            self.image_keys: list[str] | None = [key for key, entry in space.spaces.items() if is_image(entry)]
+        else:
+            self.image_keys = None
+        if self.image_keys == [] or (self.image_keys is None and not is_image(space)):
+            raise ValueError(f"The environment observes {space}, which holds no image of uint8 between 0 and 255.")
+        if isinstance(space, spaces.Dict):
+            entries = {key: self._space(entry) if key in (self.image_keys or ()) else entry for key, entry in space.spaces.items()}
+            self.observation_space = spaces.Dict(entries)
+        else:
+            self.observation_space = self._space(space)
+
+    def _space(self, space: spaces.Space) -> spaces.Box:
+        assert space.shape is not None
+        color = len(space.shape) == 3 and 3 in (space.shape[-1], space.shape[0])
+        return spaces.Box(0, 255, (self.size, self.size, 3 if color and not self.grayscale else 1), np.uint8)
+
+    def _image(self, image: np.ndarray) -> np.ndarray:
+        if image.ndim == 3 and image.shape[-1] not in (1, 3):
+            image = np.moveaxis(image, 0, -1)
+        if image.ndim == 3 and image.shape[-1] == 3 and self.grayscale:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if image.shape[:2] != (self.size, self.size):
+            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return image[..., None] if image.ndim == 2 else image
+
+    def observation(self, observation: Any) -> Any:
+        """
+        :param observation: the environment's own.
+        :return: the same with its images (size, size, channels) uint8.
+        """
+        if self.image_keys is None:
+            return self._image(observation)
+        return {key: self._image(entry) if key in self.image_keys else entry for key, entry in observation.items()}

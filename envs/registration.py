@@ -1,0 +1,53 @@
+"""Environment ids: what this project adds to Gymnasium's, and errors that say what was meant."""
+
+import difflib
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+# id -> (module:class, keywords of register)
+IDS: dict[str, tuple[str, dict[str, float | int]]] = {
+    "CarRacing-v2": ("envs.car_racing:CarRacingV2", {"max_episode_steps": 1000, "reward_threshold": 900}),
+    # The fast ones count their physics steps themselves, since the frame skip is inside.
+    "CarRacingFast-v2": ("envs.fast_car_racing:FastCarRacingV2", {"reward_threshold": 900}),
+    "CarRacingFast-v3": ("envs.fast_car_racing:FastCarRacing", {"reward_threshold": 900}),
+}
+
+
+class UnknownEnvironment(ValueError):
+    """No environment has this id. The message is one sentence and names ids that look alike."""
+
+
+def register_envs() -> None:
+    """
+    Register ``CarRacing-v2``, ``CarRacingFast-v2`` and ``CarRacingFast-v3`` with Gymnasium, where they are not registered yet.
+
+    Gymnasium 1.x knows ``CarRacing-v2`` only as deprecated. Call this in each process that makes such an environment by its id;
+    :func:`envs.make_env` does.
+    """
+    for env_id, (entry_point, keywords) in IDS.items():
+        if env_id not in gym.registry:
+            gym.register(env_id, entry_point=entry_point, **keywords)  # type: ignore[arg-type]
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """
+    The registered specification of an id.
+
+    :param env_id: an id such as ``CarRacing-v2``, or ``module:id`` for one that importing ``module`` registers.
+    :return: its specification; passed to ``gymnasium.make`` instead of the id, it spares the warning about older versions.
+    :raises UnknownEnvironment: if nothing has that id.
+    """
+    register_envs()
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise UnknownEnvironment(f"The module {module!r} of the environment {env_id!r} cannot be imported: {error}.") from None
+    if name in gym.registry:
+        return gym.registry[name]
+    known = {known_id.lower(): known_id for known_id in gym.registry}
+    close = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
+    advice = f"did you mean {' or '.join(close)}?" if close else "gymnasium.pprint_registry() lists those that are registered."
+    raise UnknownEnvironment(f"There is no environment {name!r}; {advice}")
