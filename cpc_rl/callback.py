@@ -1,0 +1,232 @@
+"""``ContrastiveCallback``: one line attaches a contrastive head to any Stable-Baselines3 or sb3-contrib algorithm."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
+from cpc_rl.balance import Balance, Coefficient
+from cpc_rl.head import Head, signature
+from cpc_rl.injection import Injection, Tie
+from cpc_rl.monitor import Monitor
+from cpc_rl.objectives import OBJECTIVES, Objective
+from cpc_rl.persistence import store_live, stored_state
+from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, action_dim, window_source
+
+FLUSH_EVERY = 100  # head steps between two entries in the log
+
+
+class ContrastiveCallback(BaseCallback):
+    """
+    Trains a contrastive head on the model's features extractor while the model trains.
+
+    The heads, their optimiser, momentum copies and generators ride in the model's own zip: after ``Model.load`` (or a
+    second ``learn()``) a callback with the same settings goes on where they stopped.
+
+    :param objective: a name from :data:`cpc_rl.objectives.OBJECTIVES`, or a subclass of :class:`cpc_rl.Objective`
+    :param objective_kwargs: keywords of the objective, such as ``dict(steps=3)``
+    :param gradient: ``"joint"``: the update follows ``rl_loss + coef * auxiliary_loss``, the algorithm's own clipping
+        acting on the sum. ``"separate"``: after each of the algorithm's updates the encoder takes a step of its own with
+        ``learning_rate`` (as in CURL). TRPO is always separate: its encoder has no gradient to join.
+    :param coef: weight of the auxiliary loss: a number, a schedule (from the remaining progress, 1 to 0), or ``"auto"``, which
+        holds the norm of the auxiliary gradient at the features at ``gradient_ratio`` times that of the agent's own (in
+        separate mode ``"auto"`` is 1, for Adam sets the scale there). With 0 the head learns and the agent is
+        bit-identical to one without the callback.
+    :param gradient_ratio: the ratio that ``coef="auto"`` holds
+    :param encoder: which extractor the head trains where actor and critic have one each: ``"critic"``, ``"actor"``, ``"both"``
+        (a head for each) or ``"tied"`` (the critic's, which the actor reads detached, as CURL and DrQ do)
+    :param learning_rate: of the head's own Adam
+    :param batch_size: number of windows in each head step
+    :param every: the head steps with every n-th update of the encoder
+    :param start: environment steps before the head's first step
+    :param seed: of the head's own generators; the model's seed if ``None``
+    :param verbose: 1 to print what was attached
+    :raises ValueError: if a setting makes no sense; at the start of ``learn()``, if the model cannot take a head
+    """
+
+    def __init__(
+        self,
+        objective: str | type[Objective] = "cpc",
+        objective_kwargs: Mapping[str, Any] | None = None,
+        *,
+        gradient: Literal["joint", "separate"] = "joint",
+        coef: Coefficient = "auto",
+        gradient_ratio: float = 1.0,
+        encoder: Literal["critic", "actor", "both", "tied"] = "critic",
+        learning_rate: float = 1e-3,
+        batch_size: int = 128,
+        every: int = 1,
+        start: int = 0,
+        seed: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        if gradient not in ("joint", "separate"):
+            raise ValueError(f"gradient is {gradient!r}, but it takes 'joint' or 'separate'.")
+        if batch_size < 2:
+            raise ValueError(f"batch_size is {batch_size}, but a contrast needs at least 2 windows.")
+        if every < 1 or start < 0 or learning_rate <= 0:
+            raise ValueError(
+                f"every is {every}, start is {start} and learning_rate is {learning_rate}, but they must be at least 1, at least 0 and above 0."
+            )
+        Balance(coef, gradient_ratio)  # raises now rather than at the start of training
+        self.objective_class = objective_class(objective)
+        self.objective_name = objective if isinstance(objective, str) else objective.__name__.lower()
+        self.objective_kwargs = dict(objective_kwargs or {})
+        self.gradient, self.coef, self.gradient_ratio = gradient, coef, gradient_ratio
+        self.encoder, self.learning_rate = encoder, learning_rate
+        self.batch_size, self.every, self.start, self.seed = batch_size, every, start, seed
+        self.heads: dict[str, Head] = {}
+        self._injections: list[Injection] = []
+        self._monitors: dict[int, Monitor] = {}
+        self._tie: Tie | None = None
+        self._windows: RolloutWindows | ReplayWindows | None = None
+
+    # -- attaching ------------------------------------------------------------------------------------------------
+
+    def _init_callback(self) -> None:
+        self._detach()  # an interrupted learn() calls no on_training_end
+        sites = find_sites(self.model)
+        chosen = choose_sites(sites, self.encoder)
+        self._windows = window_source(self.model)
+        self._tie = self._make_tie(sites) if self.encoder == "tied" else None
+        self.heads, self._injections, self._monitors = {}, [], {}
+        token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
+        for number, site in enumerate(chosen):
+            head = self._make_head(site, number)
+            suffix = f"_{site.role}" if len(chosen) > 1 else ""
+            self.heads[site.role] = head
+            self._monitors[id(head)] = Monitor(self.objective_name, suffix)
+            self._injections.append(
+                Injection(
+                    site,
+                    head,
+                    draw=self._draw,
+                    alive=lambda: self.model.start_time == token,
+                    progress=lambda: self.model._current_progress_remaining,
+                    report=lambda h, metrics, windows: self._monitors[id(h)].add(metrics, windows),
+                    every=self.every,
+                    rl_norm=not is_trpo(self.model),
+                )
+            )
+        self._restore()
+        store_live(self.model, self._collect)
+        if self.verbose > 0:
+            places = ", ".join(f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True))
+            print(f"ContrastiveCallback: {self.objective_name} on {places}")
+
+    def _make_head(self, site: Site, number: int) -> Head:
+        seed = self.seed if self.seed is not None else self.model.seed
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        separate = self.gradient == "separate" or is_trpo(self.model)
+        device = next(site.encoder.parameters()).device
+        # Building the head draws its first weights: not from the generators that the agent draws from.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed + number)
+            objective = self.objective_class(site.encoder, action_dim(self.model.action_space), **self.objective_kwargs).to(device)
+        coef: Coefficient = 1.0 if separate and self.coef == "auto" else self.coef
+        balance = Balance(coef, self.gradient_ratio)
+        return Head(objective, site.encoder, balance, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
+
+    def _make_tie(self, sites: list[Site]) -> Tie:
+        extractors = {site.role: site.extractor for site in sites}
+        return Tie(extractors["actor"], extractors["critic"])
+
+    # -- SB3's events ---------------------------------------------------------------------------------------------
+
+    def _on_training_start(self) -> None:
+        assert self._windows is not None
+        self._windows.mark_seam()  # a new learn() may have reset the envs, which no `done` tells
+
+    def _on_rollout_start(self) -> None:
+        # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
+        self._detach()
+        self._flush(at_least=FLUSH_EVERY)
+
+    def _on_step(self) -> bool:
+        if isinstance(self._windows, ReplayWindows):
+            self._windows.note_step()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if isinstance(self._windows, RolloutWindows):
+            buffer = self.model.rollout_buffer  # type: ignore[attr-defined]
+            self._windows.add(buffer)
+        if self.num_timesteps < self.start:
+            return
+        if self._tie is not None:
+            self._tie.attach()
+        for injection in self._injections:
+            injection.attach()
+
+    def _on_training_end(self) -> None:
+        self._detach()
+        if any(monitor.steps for monitor in self._monitors.values()):
+            self._flush(at_least=1)
+            self.logger.dump(self.num_timesteps)
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    def _draw(self, head: Head) -> Windows | None:
+        assert self._windows is not None
+        return self._windows.sample(self.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys)
+
+    def _detach(self) -> None:
+        for injection in self._injections:
+            injection.detach()
+        if self._tie is not None:
+            self._tie.detach()
+
+    def _flush(self, at_least: int) -> None:
+        for head in self.heads.values():
+            monitor = self._monitors[id(head)]
+            if monitor.steps >= at_least:
+                monitor.flush(self.logger, head, self.num_timesteps)
+
+    def _signature(self, head: Head) -> str:
+        settings = {"separate": head.separate, "learning_rate": self.learning_rate}
+        return signature(head.objective, self.objective_kwargs, settings)
+
+    def _collect(self) -> dict[str, Any]:
+        assert self._windows is not None
+        heads = {role: {"signature": self._signature(head), "state": head.state_dict()} for role, head in self.heads.items()}
+        updates = [injection.updates for injection in self._injections]
+        return {"heads": heads, "updates": updates, "windows": self._windows.state_dict()}
+
+    def _restore(self) -> None:
+        stored = stored_state(self.model)
+        if stored is None:
+            return
+        assert self._windows is not None
+        self._windows.load_state_dict(stored["windows"])
+        for role, head in self.heads.items():
+            entry = stored["heads"].get(role)
+            if entry is None or entry["signature"] != self._signature(head):
+                warnings.warn(
+                    f"This model carries the state of a head with other settings than those of the '{role}' head now; it starts anew. "
+                    "To go on with it, give the callback the settings that it had.",
+                    stacklevel=2,
+                )
+                continue
+            head.load_state_dict(entry["state"])
+        if len(stored["updates"]) == len(self._injections):
+            for injection, updates in zip(self._injections, stored["updates"], strict=True):
+                injection.updates = updates
+
+
+def objective_class(objective: str | type[Objective]) -> type[Objective]:
+    """
+    :raises ValueError: if there is no objective of this name
+    """
+    if isinstance(objective, str):
+        if objective not in OBJECTIVES:
+            raise ValueError(f"There is no objective {objective!r}; there are {', '.join(sorted(OBJECTIVES))}.")
+        return OBJECTIVES[objective]
+    if isinstance(objective, type) and issubclass(objective, Objective):
+        return objective
+    raise ValueError(f"objective is {objective!r}, but it takes a name or a subclass of cpc_rl.Objective.")

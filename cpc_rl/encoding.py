@@ -1,0 +1,102 @@
+"""Features of a trained model: computed, written to a safetensors file and read from one."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
+
+from cpc_rl.attachment import choose_sites, find_sites, target_extractors
+
+FORMAT = "cpc_rl.encoder.1"
+
+
+@torch.no_grad()
+def encode(model: BaseAlgorithm, observations: Any) -> Tensor:
+    """
+    Features of raw observations, by the encoder that a head trains (the critic's where there are two).
+
+    :param model: any model with a trained features extractor
+    :param observations: raw observations as the model's env gives them, one ``(*obs)`` or a batch ``(N, *obs)``
+        (dict of such for Dict spaces); channel order is mended as ``model.predict`` does
+    :return: features ``(N, features_dim)``, on the model's device
+    :raises ValueError: if the model has no features extractor with parameters
+    """
+    encoder = _site(model).encoder
+    encoder_was_training = encoder.training
+    tensors, _ = model.policy.obs_to_tensor(observations)
+    encoder.eval()
+    try:
+        return encoder(tensors)
+    finally:
+        encoder.train(encoder_was_training)
+
+
+def save_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> Path:
+    """
+    Write the encoder that a head trains (the critic's where there are two) to a safetensors file.
+
+    The file is written whole or not at all. Its metadata is a JSON with the extractor's class and keywords, the
+    observation space and whether images are divided by 255.
+
+    :param model: any model with a trained features extractor
+    :param file: where to; an existing file is replaced
+    :return: the path written
+    """
+    site, file = _site(model), Path(file)
+    policy = model.policy
+    description = {
+        "format": FORMAT,
+        "class": f"{type(site.extractor).__module__}.{type(site.extractor).__qualname__}",
+        "keywords": {k: v for k, v in policy.features_extractor_kwargs.items()},
+        "features_dim": site.extractor.features_dim,
+        "observation_space": str(policy.observation_space),
+        "normalize_images": bool(policy.normalize_images),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in site.extractor.state_dict().items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"cpc_rl": json.dumps(description, default=repr)})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return file
+
+
+def load_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> None:
+    """
+    Put the weights of a file written by :func:`save_encoder` into every features extractor of the model: actor's,
+    critic's and target networks'. Nothing is changed unless all of it fits.
+
+    :raises ValueError: if the file cannot be read, or a layer does not fit, naming it and both shapes
+    """
+    try:
+        with safe_open(os.fspath(file), framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{os.fspath(file)} is not a readable safetensors file: {error}.") from error
+    extractors = [site.extractor for site in find_sites(model)] + target_extractors(model)
+    for extractor in extractors:
+        own = extractor.state_dict()
+        for name in sorted(own.keys() | tensors.keys()):
+            mine, theirs = (tuple(side[name].shape) if name in side else None for side in (own, tensors))
+            if mine != theirs:
+                raise ValueError(
+                    f"The encoder in {os.fspath(file)} does not fit this model: layer '{name}' is {theirs or 'absent'} in the file and "
+                    f"{mine or 'absent'} in the model's {type(extractor).__name__}."
+                )
+    for extractor in extractors:
+        extractor.load_state_dict(tensors)
+
+
+def _site(model: BaseAlgorithm):
+    return choose_sites(find_sites(model), "critic")[0]

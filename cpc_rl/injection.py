@@ -1,0 +1,158 @@
+"""The hooks that bring a head's gradient into an algorithm's own update, in place only while ``train()`` runs."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from cpc_rl.attachment import Site
+from cpc_rl.head import AuxiliaryGradient, Head
+from cpc_rl.sampling import Windows
+
+NOTHING = AuxiliaryGradient({}, [])
+
+
+class Injection:
+    """
+    Joint mode: when the algorithm's backward pass reaches a parameter of the encoder, its gradient grows by the
+    auxiliary one before it is accumulated, so the algorithm's own clipping acts on the sum. Separate mode: the head's
+    optimiser moves the encoder right after the algorithm's has.
+
+    Only the first backward pass after a ``zero_grad()`` counts (the parameter's ``.grad`` is ``None`` then): SAC and
+    TD3 send the actor's gradient through the critic's encoder as well, and throw it away.
+
+    :param site: the encoder and its optimisers
+    :param head: the head
+    :param draw: gives a batch of windows, or ``None`` while there are too few
+    :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
+    :param progress: remaining progress, from 1 to 0
+    :param report: takes the metrics of a head step and its windows
+    :param every: the head steps with every n-th update of the encoder
+    :param rl_norm: whether the agent's gradient can be measured at the features (not so for TRPO)
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        head: Head,
+        *,
+        draw: Callable[[Head], Windows | None],
+        alive: Callable[[], bool],
+        progress: Callable[[], float],
+        report: Callable[[Head, dict[str, Tensor], Windows], None],
+        every: int = 1,
+        rl_norm: bool = True,
+    ) -> None:
+        self.site, self.head = site, head
+        self.draw, self.alive, self.progress, self.report = draw, alive, progress, report
+        self.every, self.rl_norm = every, rl_norm
+        self.updates = 0
+        self._handles: list[RemovableHandle] = []
+        self._busy = False
+        self._pending: AuxiliaryGradient | None = None
+        self._squared_norms: list[Tensor] = []
+
+    def attach(self) -> None:
+        """Put the hooks in place; once, however often it is called."""
+        if self._handles:
+            return
+        parameters = self.head.encoder_parameters
+        if self.rl_norm:
+            for extractor in self.site.encoder.extractors.values():
+                self._handles.append(extractor.register_forward_hook(self._watch_features))
+            hooked = parameters[:1] if self.head.separate else parameters
+            self._handles += [p.register_hook(partial(self._on_gradient, p)) for p in hooked]
+        self._handles += [o.register_step_post_hook(self._after_step) for o in self.site.optimizers]
+
+    def detach(self) -> None:
+        """Take every hook away; harmless if there is none."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._squared_norms.clear()
+        self._pending = None
+
+    def _watch_features(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
+        if self._busy or not features.requires_grad:
+            return
+        features.register_hook(lambda gradient: self._squared_norms.append(gradient.square().sum()))
+
+    def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
+        if self._busy:  # the head's own backward pass comes by here as well
+            return None
+        if not self.alive():
+            self.detach()
+            return None
+        if parameter.grad is not None:
+            self._squared_norms.clear()
+            return None
+        if self.head.separate:
+            return None
+        if self._pending is None:
+            self._pending = self._next_gradient()
+        addition = self._pending.encoder.get(parameter)
+        return None if addition is None else gradient + addition
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self.alive():
+            self.detach()
+            return
+        if self.head.separate and optimizer is self.site.optimizers[0]:
+            self._pending = self._next_gradient()
+        if self._pending is not None and self._pending is not NOTHING:
+            self.head.step(self._pending)
+        self._pending = None
+
+    def _next_gradient(self) -> AuxiliaryGradient:
+        squared_norms, self._squared_norms = self._squared_norms, []
+        self.updates += 1
+        windows = self.draw(self.head) if self.updates % self.every == 0 else None
+        if windows is None:
+            return NOTHING
+        rl_norm = torch.stack(squared_norms).sum().sqrt() if squared_norms else None
+        self._busy = True
+        try:
+            gradient, metrics = self.head.gradient(windows, rl_norm, self.progress())
+        finally:
+            self._busy = False
+        self.report(self.head, metrics, windows)
+        return gradient
+
+
+class Tie:
+    """
+    One encoder for both: the actor reads the critic's, detached (SAC-AE, CURL and DrQ do so).
+
+    While it holds, the actor's parameters share the critic's memory and take no gradient; the optimisers' parameter
+    groups and the names in the state dict stay as they are, so that plain SB3 loads the model. When it ends the actor
+    keeps a copy.
+
+    :param actor: the actor's features extractor
+    :param critic: the critic's
+    :raises ValueError: if the two are not of the same structure
+    """
+
+    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
+        self.pairs = list(zip(actor.parameters(), critic.parameters(), strict=False))
+        if [p.shape for p in actor.parameters()] != [p.shape for p in critic.parameters()]:
+            raise ValueError("encoder='tied' needs the same features extractor for actor and critic, but their parameters differ.")
+        self.held = False
+
+    def attach(self) -> None:
+        for mine, theirs in self.pairs:
+            mine.data = theirs.data
+            mine.grad = None
+            mine.requires_grad_(False)
+        self.held = True
+
+    def detach(self) -> None:
+        if not self.held:
+            return
+        for mine, theirs in self.pairs:
+            mine.data = theirs.data.clone()
+            mine.requires_grad_(True)
+        self.held = False

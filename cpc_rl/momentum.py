@@ -1,0 +1,34 @@
+"""Momentum (exponential moving average) copies of modules, as MoCo (He et al. 2020) and CURL (Laskin et al. 2020) use them."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def momentum_copy(module: Module) -> Module:
+    """A deep copy of the module whose parameters take no gradient."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """
+    Move every parameter of the target towards the source: ``target = (1 - tau) * target + tau * source``.
+
+    Buffers (batch statistics) are copied, since an average of counters has no meaning.
+
+    :param target: the momentum copy, changed in place
+    :param source: the module that it follows, of the same structure
+    :param tau: step towards the source, between 0 (stay) and 1 (copy)
+    :raises ValueError: if the structures differ
+    """
+    targets, sources = list(target.parameters()), list(source.parameters())
+    if [p.shape for p in targets] != [p.shape for p in sources]:
+        raise ValueError("momentum_update takes two modules of the same structure, but their parameters differ in number or shape.")
+    torch._foreach_lerp_(targets, sources, tau)
+    for buffer, other in zip(target.buffers(), source.buffers(), strict=True):
+        buffer.copy_(other)

@@ -1,0 +1,84 @@
+"""What every objective is: a head with a loss, that the encoder is handed to and that never owns it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cpc_rl.augment import make_augmentation
+from cpc_rl.encoder import Encoder, Observations
+from cpc_rl.sampling import Windows
+
+
+class Objective(nn.Module):
+    """
+    Heads, momentum copies and queues of one objective. Never the encoder, a buffer or an optimiser.
+
+    A new objective is one file with a subclass, one entry in ``cpc_rl.objectives.OBJECTIVES`` and one test file.
+
+    :param encoder: the encoder that will be trained; read for its sizes (or copied, for momentum keys), not kept
+    :param action_dim: number of entries of an encoded action
+    :param augment: what :func:`cpc_rl.augment.make_augmentation` takes; ``None`` leaves the images as they are
+    :param shuffled: give every anchor another one's positive. Nothing can be learnt then: a control, not a way to train.
+    """
+
+    horizon: int = 0  # frames after t that a window must hold
+
+    def __init__(self, encoder: Encoder, action_dim: int, *, augment: Any = "random_shift", shuffled: bool = False) -> None:
+        super().__init__()
+        self.augmentation = make_augmentation(augment)
+        self.shuffled = shuffled
+        self.generator: torch.Generator | None = None  # on the images' device; set, saved and restored by the head
+
+    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        :param encoder: raw observations ``(N, *obs)`` to features ``(N, features_dim)``
+        :param windows: ``B`` windows of ``horizon + 1`` frames
+        :param shared: features that the algorithm's own update already computed, or ``None``
+        :return: the loss (scalar, nats) and detached metrics by name
+        """
+        raise NotImplementedError
+
+    def after_step(self, encoder: Encoder) -> None:
+        """Called after the encoder and the head have moved: momentum copies and queues follow here."""
+
+    def augmented(self, observations: Observations) -> Observations:
+        """A fresh augmented view of every image, drawn per sample, shape and dtype kept (but for a crop's size)."""
+        if isinstance(observations, Mapping):
+            return {key: self.augmentation(image, generator=self.generator) for key, image in observations.items()}
+        return self.augmentation(observations, generator=self.generator)
+
+    def pairs(self, windows: Windows) -> tuple[Observations, Observations]:
+        """Anchors and their positives as images, augmented, for pictures and for figures of the representation."""
+        anchors, positives = frame(windows.observations, 0), frame(windows.observations, self.horizon)
+        if self.shuffled:
+            positives = {k: v.roll(1, 0) for k, v in positives.items()} if isinstance(positives, Mapping) else positives.roll(1, 0)
+        return self.augmented(anchors), self.augmented(positives)
+
+    def positives(self, targets: Tensor, rows: Tensor | None = None) -> Tensor:
+        """
+        The columns of the positives: the right ones, or those of other anchors where ``shuffled`` asks for it.
+
+        :param targets: the right columns, shape ``(N,)``, int64
+        :param rows: which anchors count, shape ``(N,)``, bool; positives are exchanged among these only
+        """
+        if not self.shuffled:
+            return targets
+        counting = torch.arange(len(targets), device=targets.device) if rows is None else rows.nonzero().squeeze(1)
+        order = torch.randperm(len(counting), device=targets.device, generator=self.generator)
+        return targets.index_copy(0, counting, targets[counting[order]])
+
+
+def flatten_time(observations: Observations) -> Observations:
+    """Windows ``(B, L, *obs)`` as one batch ``(B * L, *obs)``."""
+    if isinstance(observations, Mapping):
+        return {key: value.flatten(0, 1) for key, value in observations.items()}
+    return observations.flatten(0, 1)
+
+
+def frame(observations: Observations, index: int) -> Observations:
+    """One frame of every window: ``(B, L, *obs)`` to ``(B, *obs)``."""
+    if isinstance(observations, Mapping):
+        return {key: value[:, index] for key, value in observations.items()}
+    return observations[:, index]
