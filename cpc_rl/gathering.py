@@ -1,0 +1,130 @@
+"""Fetching the frames, actions and rewards of drawn windows out of a buffer's arrays."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cpc_rl.trajectories import Draw, TrajectoryRing
+from cpc_rl.windows import Windows, encode_actions
+
+Arrays = NDArray | Mapping[str, NDArray]
+"""``(slots, envs, *obs)``, or one such array for every key of a Dict space."""
+Normalize = Callable[[Any], Any]
+
+
+def check_array(array: object, leading: tuple[int, int], shape: tuple[int, ...], what: str) -> None:
+    """:raises ValueError: if ``array`` is not a NumPy array of the shape ``(slots, envs, *shape)``."""
+    wanted = (*leading, *shape)
+    if not isinstance(array, np.ndarray) or array.shape != wanted:
+        found = f"an array of shape {array.shape}" if isinstance(array, np.ndarray) else f"{type(array).__name__}"
+        raise ValueError(
+            f"The buffer's {what} should be a NumPy array of shape {wanted} (slots, environments, ...), but it is {found}: "
+            "temporal windows can only be taken from buffers that store their data as Stable-Baselines3's own do."
+        )
+
+
+def check_observations(arrays: object, leading: tuple[int, int], shape: Any, what: str) -> None:
+    """As :func:`check_array`, for one array or a dict of them. ``shape`` is a tuple, or a dict of tuples."""
+    if not isinstance(shape, Mapping):
+        check_array(arrays, leading, shape, what)
+        return
+    if not isinstance(arrays, Mapping) or set(arrays) != set(shape):
+        raise ValueError(f"The buffer's {what} should be a dict with the keys {sorted(shape)}, but they are not.")
+    for key, entry_shape in shape.items():
+        check_array(arrays[key], leading, entry_shape, f"{what}[{key!r}]")
+
+
+def check_request(batch_size: int, horizon: int, observations: Arrays, keys: tuple[str, ...] | None) -> None:
+    """:raises ValueError: if no window can answer the request."""
+    if batch_size < 1 or horizon < 0:
+        raise ValueError(f"batch_size must be at least 1 and horizon at least 0, but they are {batch_size} and {horizon}.")
+    if keys is None:
+        return
+    if not isinstance(observations, Mapping):
+        raise ValueError(f"The keys {keys} were asked for, but the observations are no Dict: leave keys out.")
+    if not keys or not set(keys) <= set(observations):
+        raise ValueError(f"The keys {keys} were asked for, but the observations have {tuple(observations)}.")
+
+
+def gather_windows(
+    ring: TrajectoryRing,
+    draw: Draw,
+    first: Arrays,
+    later: Arrays | None,
+    actions: NDArray,
+    rewards: NDArray,
+    action_space: spaces.Space,
+    scaled: bool,
+    device: torch.device | str,
+    keys: tuple[str, ...] | None,
+    normalize: Normalize | None = None,
+) -> Windows:
+    """
+    :param first: Observations; holds frame 0 of a window.
+    :param later: Next observations, whose slot ``t + i - 1`` holds frame i >= 1. None: ``first`` holds it, at slot ``t + i``.
+    :param normalize: Applied to a batch of frames. It sees whole observations, also where only some ``keys`` are wanted.
+    """
+    rows = draw.frame_rows()
+    if isinstance(first, Mapping):
+        wanted = tuple(first) if keys is None or normalize is not None else keys
+        assert later is None or isinstance(later, Mapping)
+        frames: Any = {key: _gather(first[key], None if later is None else later[key], rows) for key in wanted}
+    else:
+        assert later is None or isinstance(later, np.ndarray)
+        frames = _gather(first, later, rows)
+    if normalize is not None:
+        frames = normalize(frames)
+    observations: Tensor | dict[str, Tensor]
+    if isinstance(frames, dict):
+        observations = {key: _window_major(frames[key], device) for key in (keys or tuple(frames))}
+    else:
+        observations = _window_major(frames, device)
+
+    transitions = draw.transition_rows()
+    slots, envs = np.divmod(transitions, ring.episode.shape[1])
+    real = draw.mask[:, 1:]
+    encoded = encode_actions(actions[slots, envs], action_space, scaled) * real[..., None]
+    return Windows(
+        observations,
+        _tensor(encoded, device),
+        _tensor(np.where(real, rewards[slots, envs], 0).astype(np.float32), device),
+        _tensor(draw.mask, device),
+        _tensor(ring.episode[draw.start, draw.env], device),
+        _tensor(ring.step[draw.start, draw.env], device),
+    )
+
+
+def _gather(first: NDArray, later: NDArray | None, rows: NDArray) -> NDArray:
+    """:return: ``(L, B, *obs)``: with time first, each source fills one block of memory, so that no frame is copied twice."""
+    frames = np.empty((*rows.shape, *first.shape[2:]), dtype=first.dtype)
+    if later is None:
+        _take(first, rows, frames)
+    else:
+        _take(first, rows[0], frames[0])
+        if len(rows) > 1:
+            # Frame i is the next observation of the slot before
+            n_envs = first.shape[1]
+            _take(later, (rows[1:] - n_envs) % (len(first) * n_envs), frames[1:])
+    return frames
+
+
+def _take(array: NDArray, rows: NDArray, out: NDArray) -> None:
+    n_rows = array.shape[0] * array.shape[1]
+    if array.flags.c_contiguous:
+        # With mode="raise" NumPy would write to a buffer first, and copy that
+        np.take(array.reshape(n_rows, *array.shape[2:]), rows, axis=0, out=out, mode="clip")
+    else:
+        out[...] = array[rows // array.shape[1], rows % array.shape[1]]
+
+
+def _window_major(frames: NDArray, device: torch.device | str) -> Tensor:
+    return _tensor(frames, device).transpose(0, 1)
+
+
+def _tensor(array: NDArray, device: torch.device | str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
