@@ -59,9 +59,6 @@ class ReplayWindows:
         self._catch_up()
         # An interrupted step was announced and never written
         self._announced = False
-        if self._marks() != self._last_marks:
-            # The buffer was filled once round, or several times, by someone who announced nothing
-            self._rebuild()
         self._seam = "reset" if reset else "unknown"
 
     def sample(
@@ -111,9 +108,10 @@ class ReplayWindows:
         if emptied:
             self._seams[:], self._stale[:] = False, False
             self._rebuild()
-        if emptied or written == 0:
             return
-        if written > 1 or not self._announced:
+        if written == 0 and self._marks() == self._last_marks:
+            return
+        if written != 1 or not self._announced:
             # Who wrote this may have begun with a reset, which a buffer without next observations does not show
             self._seams[self._pos] |= self._seam is not None or self._lag == 0
             self._stale[self._pos] |= self._seam == "unknown" or self._lag == 0
