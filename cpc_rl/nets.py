@@ -1,0 +1,56 @@
+"""Initialisations of the networks, as their papers have them."""
+
+import math
+
+from torch import Tensor, nn
+
+
+def init_orthogonal(network: nn.Module, conv_gain: float = math.sqrt(2), linear_gain: float = math.sqrt(2)) -> None:
+    """
+    Orthogonal weights and zero biases for every convolution and linear layer (Saxe et al., 2014, https://arxiv.org/abs/1312.6120).
+
+    :param network: changed in place
+    :param conv_gain: scale of the convolutions; sqrt(2) keeps the variance through ReLUs
+    :param linear_gain: scale of the linear layers
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(module.weight, conv_gain if isinstance(module, nn.Conv2d) else linear_gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def init_fan_in(network: nn.Module) -> None:
+    """
+    Weights from a normal of standard deviation 1 / sqrt(fan-in), cut at two of them, and zero biases for every convolution and
+    linear layer (LeCun et al., 1998, "Efficient BackProp").
+
+    :param network: changed in place
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            std = 1 / math.sqrt(module.weight[0].numel())
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class ResidualBlock(nn.Module):
+    """
+    ``x + conv(relu(conv(relu(x))))`` with 3 x 3 convolutions that keep the size (He et al., 2016, pre-activation,
+    https://arxiv.org/abs/1603.05027).
+
+    :param channels: of the input and of the output
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+        return x + self.residual(x)
