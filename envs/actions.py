@@ -36,7 +36,7 @@ class DiscreteActions(gym.ActionWrapper, gym.utils.RecordConstructorArgs):
     def __init__(self, env: gym.Env, table: Sequence[Sequence[float]]):
         space = env.action_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"A table of actions needs an environment with a one-dimensional Box of actions, and this one has {space}.")
+            raise ValueError(f"A table of actions needs an environment with a one-dimensional Box of actions, not {space}.")
         rows = [list(row) for row in table]
         if len(rows) < 2 or any(len(row) != space.shape[0] for row in rows):
             raise ValueError(f"A table of actions needs two or more rows of {space.shape[0]} numbers each, and got {rows}.")

@@ -22,10 +22,10 @@ def _sign(value: float) -> float:
 
 class LeanCar(Car):
     """
-    Moves bit for bit as ``gymnasium.envs.box2d.car_dynamics.Car`` does, in about half the time.
+    Moves bit for bit as ``gymnasium.envs.box2d.car_dynamics.Car`` does, in less time.
 
-    It keeps no skid marks (they are drawn in videos and never in the observation), computes with Python's floats where the stock car
-    uses NumPy scalars, and asks Box2D for one axis of each wheel: the other is the same two numbers, turned.
+    It keeps no skid marks (they are drawn in videos, never in the observation), computes with Python's floats where the stock
+    car uses NumPy scalars, and asks Box2D for one axis of each wheel: the other is the same two numbers, turned.
     The order of the arithmetic operations is the stock car's, since another order rounds differently.
     """
 

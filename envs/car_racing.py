@@ -9,8 +9,8 @@ class CarRacingV2(CarRacing):
     """
     ``CarRacing-v2``: a finished lap truncates the episode, as a time limit does, where version 3 terminates it.
 
-    Leaving the playfield terminates it with a reward of -100 in both. Nothing else of the task differs. ``info["lap_finished"]``,
-    which came with version 3, is kept.
+    Leaving the playfield terminates it with a reward of -100 in both. Nothing else of the task differs.
+    ``info["lap_finished"]``, which came with version 3, is kept.
     """
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -10,6 +10,7 @@ from gymnasium.utils import EzPickle
 from envs.car_physics import LeanCar
 from envs.car_picture import CarPicture
 from envs.car_racing import CarRacingV2
+from envs.preprocessing import resize
 
 
 class FastCarRacing(CarRacing):
@@ -21,8 +22,8 @@ class FastCarRacing(CarRacing):
     :param frame_skip: physics steps (1/50 s each) for which an action is repeated; rewards are summed, an end stops it early.
     :param size: height and width of the observation in pixels.
     :param grayscale: observe one channel and not three.
-    :param max_episode_steps: physics steps after which the episode is truncated, as ``gymnasium.wrappers.TimeLimit`` inside a frame
-        skip would; None for no limit.
+    :param max_episode_steps: physics steps after which the episode is truncated, as ``gymnasium.wrappers.TimeLimit`` inside a
+        frame skip would; None for no limit.
     :param kwargs: the stock environment's own keywords.
     :raises ValueError: if a number is below its least sensible value.
     """
@@ -37,14 +38,15 @@ class FastCarRacing(CarRacing):
     ):
         if frame_skip < 1:
             raise ValueError(f"frame_skip must be 1 or more, not {frame_skip}.")
-        if not 16 <= size <= 512:
-            raise ValueError(f"size must lie between 16 and 512 pixels, not {size}.")
+        if size < 1:
+            raise ValueError(f"size must be 1 pixel or more, not {size}.")
         super().__init__(**kwargs)
         EzPickle.__init__(self, frame_skip, size, grayscale, max_episode_steps, **kwargs)
         self.frame_skip = frame_skip
+        self.size = size
         self.max_physics_steps = max_episode_steps
         self.physics_steps = 0
-        self.picture = CarPicture(size, grayscale)
+        self.picture = CarPicture(grayscale)
         self.observation_space = spaces.Box(0, 255, (size, size, 1 if grayscale else 3), np.uint8)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -56,8 +58,8 @@ class FastCarRacing(CarRacing):
         """
         if action is None:
             self._begin()
-            super().step(None)
-            self.state = self.picture.draw(self)
+            super().step(None)  # type: ignore[arg-type]  # as the stock reset does
+            self.state = resize(self.picture.draw(self), self.size)
             return self.state, 0.0, False, False, {}
         total = 0.0
         for _ in range(self.frame_skip):
@@ -68,7 +70,7 @@ class FastCarRacing(CarRacing):
                 truncated = True
             if terminated or truncated:
                 break
-        self.state = self.picture.draw(self)
+        self.state = resize(self.picture.draw(self), self.size)
         return self.state, total, terminated, truncated, info
 
     def _begin(self) -> None:

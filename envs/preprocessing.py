@@ -10,14 +10,45 @@ from gymnasium import spaces
 
 def is_image(space: spaces.Space) -> bool:
     """
-    :param space: any observation space.
-    :return: whether it is a picture: uint8 from 0 to 255, (H, W) or (H, W, 1 or 3) or (1 or 3, H, W).
+    :param space: any space.
+    :return: whether it holds a picture: uint8 from 0 to 255, (H, W, channels) or (channels, H, W).
     """
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) not in (2, 3):
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
         return False
-    if space.low.min() != 0 or space.high.max() != 255 or min(space.shape[:2]) < 1:
-        return False
-    return len(space.shape) == 2 or space.shape[-1] in (1, 3) or space.shape[0] in (1, 3)
+    return bool(space.low.min() == 0 and space.high.max() == 255)
+
+
+def has_image(space: spaces.Space) -> bool:
+    """
+    :param space: any observation space.
+    :return: whether it is a picture, a gray one (H, W) included, or a ``Dict`` with one (there an (H, W) may be anything).
+    """
+    if isinstance(space, spaces.Dict):
+        return any(map(is_image, space.spaces.values()))
+    return is_image(_with_channel(space))
+
+
+def _with_channel(space: spaces.Space) -> spaces.Space:
+    """A two-dimensional ``Box`` with a last axis of length 1 added; any other space as it is."""
+    if isinstance(space, spaces.Box) and len(space.shape) == 2:
+        return spaces.Box(space.low[..., None], space.high[..., None], dtype=space.dtype.type)
+    return space
+
+
+def _channel_last(shape: tuple[int, ...]) -> bool:
+    """Whether the channels of an image come last: they are 1 or 3, or else fewer than its height and width."""
+    return shape[-1] in (1, 3) or (shape[0] not in (1, 3) and shape[-1] <= shape[0])
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """
+    :param image: (H, W) or (H, W, channels) uint8.
+    :param size: wanted height and width.
+    :return: (size, size, channels) uint8, shrunk by ``cv2.INTER_AREA``; the image itself where it has that size.
+    """
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return image[..., None] if image.ndim == 2 else image
 
 
 class FrameSkip(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -54,12 +85,12 @@ class ImageObservation(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
     """
     Turns images into (size, size, channels) uint8: first gray, if wanted, then resized by ``cv2.INTER_AREA``.
 
-    In a ``Dict`` of observations every image is treated so and the other entries are left alone. Images that come channel-first are
-    turned to channel-last, which is what ``VecFrameStack`` and ``VecTransposeImage`` then expect.
+    In a ``Dict`` of observations every image is treated so and the other entries are left alone. Images that come
+    channel-first are turned to channel-last, which is what ``VecFrameStack`` and ``VecTransposeImage`` then expect.
 
     :param env: environment that observes an image, or a ``Dict`` with at least one.
     :param size: height and width in pixels.
-    :param grayscale: one channel (``cv2.COLOR_RGB2GRAY``) and not three.
+    :param grayscale: turn three channels into one (``cv2.COLOR_RGB2GRAY``); other numbers of channels stay.
     :raises ValueError: if there is no image, or the size is below 1.
     """
 
@@ -71,31 +102,28 @@ class ImageObservation(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
         gym.ObservationWrapper.__init__(self, env)
         self.size = size
         self.grayscale = grayscale
-        if isinstance(space, spaces.Dict):
-            self.image_keys: list[str] | None = [key for key, entry in space.spaces.items() if is_image(entry)]
-        else:
-            self.image_keys = None
-        if self.image_keys == [] or (self.image_keys is None and not is_image(space)):
+        if not has_image(space):
             raise ValueError(f"The environment observes {space}, which holds no image of uint8 between 0 and 255.")
+        self.image_keys: list[str] | None = None
         if isinstance(space, spaces.Dict):
-            entries = {key: self._space(entry) if key in (self.image_keys or ()) else entry for key, entry in space.spaces.items()}
-            self.observation_space = spaces.Dict(entries)
+            self.image_keys = [key for key, entry in space.spaces.items() if is_image(entry)]
+            images = {key: self._space(space[key]) for key in self.image_keys}
+            self.observation_space = spaces.Dict({**space.spaces, **images})
         else:
-            self.observation_space = self._space(space)
+            self.observation_space = self._space(_with_channel(space))
 
     def _space(self, space: spaces.Space) -> spaces.Box:
+        """What an image of that space becomes."""
         assert space.shape is not None
-        color = len(space.shape) == 3 and 3 in (space.shape[-1], space.shape[0])
-        return spaces.Box(0, 255, (self.size, self.size, 3 if color and not self.grayscale else 1), np.uint8)
+        channels = space.shape[-1] if _channel_last(space.shape) else space.shape[0]
+        return spaces.Box(0, 255, (self.size, self.size, 1 if channels == 3 and self.grayscale else channels), np.uint8)
 
     def _image(self, image: np.ndarray) -> np.ndarray:
-        if image.ndim == 3 and image.shape[-1] not in (1, 3):
-            image = np.moveaxis(image, 0, -1)
+        if image.ndim == 3 and not _channel_last(image.shape):
+            image = np.ascontiguousarray(np.moveaxis(image, 0, -1))
         if image.ndim == 3 and image.shape[-1] == 3 and self.grayscale:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        if image.shape[:2] != (self.size, self.size):
-            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return image[..., None] if image.ndim == 2 else image
+        return resize(image, self.size)
 
     def observation(self, observation: Any) -> Any:
         """

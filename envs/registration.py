@@ -1,6 +1,7 @@
 """Environment ids: what this project adds to Gymnasium's, and errors that say what was meant."""
 
 import difflib
+import importlib
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -22,8 +23,8 @@ def register_envs() -> None:
     """
     Register ``CarRacing-v2``, ``CarRacingFast-v2`` and ``CarRacingFast-v3`` with Gymnasium, where they are not registered yet.
 
-    Gymnasium 1.x knows ``CarRacing-v2`` only as deprecated. Call this in each process that makes such an environment by its id;
-    :func:`envs.make_env` does.
+    Gymnasium 1.x knows ``CarRacing-v2`` only as deprecated. Call this in each process that makes such an environment by its
+    id; :func:`envs.make_env` does.
     """
     for env_id, (entry_point, keywords) in IDS.items():
         if env_id not in gym.registry:
@@ -42,9 +43,9 @@ def find_spec(env_id: str) -> EnvSpec:
     module, _, name = env_id.rpartition(":")
     if module:
         try:
-            __import__(module)
+            importlib.import_module(module)
         except ImportError as error:
-            raise UnknownEnvironment(f"The module {module!r} of the environment {env_id!r} cannot be imported: {error}.") from None
+            raise UnknownEnvironment(f"The module {module!r} of {env_id!r} cannot be imported: {error}.") from error
     if name in gym.registry:
         return gym.registry[name]
     known = {known_id.lower(): known_id for known_id in gym.registry}

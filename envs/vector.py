@@ -1,0 +1,78 @@
+"""Makes a vector of environments for Stable-Baselines3."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from envs.factory import FAST_IDS, STOCK_IDS, make_env
+from envs.registration import find_spec
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+
+def _make_monitored(
+    spec: EnvSpec, env_id: str, index: int, seed: int | None, monitor_dir: str | None, kwargs: dict[str, Any]
+) -> gym.Env:
+    """One environment of a vector, in whatever process it will live in."""
+    from stable_baselines3.common.monitor import Monitor
+
+    gym.registry.setdefault(spec.id, spec)  # an id that was registered by hand is unknown to a new process
+    env = make_env(env_id, **kwargs)
+    if seed is not None:
+        env.action_space.seed(seed + index)
+    return Monitor(env, None if monitor_dir is None else str(Path(monitor_dir) / str(index)))
+
+
+def make_vec_env(
+    env_id: str,
+    n_envs: int = 1,
+    seed: int | None = None,
+    *,
+    vec: Literal["auto", "dummy", "subproc"] = "auto",
+    frame_stack: int = 4,
+    monitor_dir: str | os.PathLike[str] | None = None,
+    **kwargs: Any,
+) -> "VecEnv":
+    """
+    Make a vector of environments with stacked frames, for Stable-Baselines3.
+
+    :param env_id: as in :func:`make_env`.
+    :param n_envs: number of environments.
+    :param seed: environment i is seeded with ``seed + i`` at its first reset; None: from entropy.
+    :param vec: ``"dummy"`` steps them in this process, ``"subproc"`` each in its own; ``"auto"``: processes where a step may
+        be slow (all but the fast CarRacing), there are several environments, and there is more than one core.
+    :param frame_stack: number of frames in an observation, oldest to newest along the channels, zeros before the first.
+    :param monitor_dir: folder for the ``Monitor`` files, which hold raw returns and lengths in agent steps; None: no files.
+    :param kwargs: of :func:`make_env`.
+    :return: the vector; images are (channels, size, size) uint8.
+    :raises UnknownEnvironment: if nothing has that id.
+    :raises ValueError: if an argument does not fit.
+    """
+    # Imported here since they import torch, which a process that only steps an environment can do without.
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    from envs.stacking import stack_frames
+
+    if n_envs < 1 or frame_stack < 1:
+        raise ValueError(f"n_envs and frame_stack must be 1 or more, not {n_envs} and {frame_stack}.")
+    if vec not in ("auto", "dummy", "subproc"):
+        raise ValueError(f"vec must be 'auto', 'dummy' or 'subproc', not {vec!r}.")
+    spec = find_spec(env_id)
+    fast = spec.id in STOCK_IDS or (spec.id in FAST_IDS and kwargs.get("render", "fast") == "fast")
+    if vec == "auto":
+        vec = "dummy" if fast or n_envs == 1 or (os.cpu_count() or 1) == 1 else "subproc"
+    if vec == "subproc":
+        make_env(env_id, **kwargs).close()  # so that what is wrong is said here, and not by a broken pipe
+    folder = None if monitor_dir is None else os.fspath(monitor_dir)
+    thunks: list[Callable[[], gym.Env]] = [
+        partial(_make_monitored, spec, env_id, index, seed, folder, kwargs) for index in range(n_envs)
+    ]
+    venv: VecEnv = DummyVecEnv(thunks) if vec == "dummy" else SubprocVecEnv(thunks)
+    venv.seed(seed)
+    return stack_frames(venv, frame_stack)
