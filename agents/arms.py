@@ -1,0 +1,72 @@
+"""Arms: what is done to the encoder besides reinforcement learning, as one word of the command line."""
+
+from dataclasses import dataclass
+
+from agents.errors import UserError
+from cpc_rl.objectives import OBJECTIVES
+
+SYNTAX = "an arm is none, aug, compute, shuffled, NAME or NAME=WEIGHT,NAME=WEIGHT, the latter two also after aug+ or shuffled+"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """
+    One way of training in a comparison.
+
+    :param name: the arm in its shortest spelling, which names the run's folder
+    :param objectives: weight by objective; empty for plain reinforcement learning
+    :param augment_rl: augment the batches of the reinforcement learning
+    :param shuffled: give the objectives wrong positives
+    :param compute: no objective, but as much more training as one would cost in time
+    """
+
+    name: str
+    objectives: tuple[tuple[str, float], ...] = ()
+    augment_rl: bool = False
+    shuffled: bool = False
+    compute: bool = False
+
+
+def parse_arm(text: str, default_objective: str) -> Arm:
+    """
+    Read an arm: ``none``, ``aug``, ``cpc``, ``cpc=1,curl=2``, ``aug+cpc``, ``shuffled+cpc``, ``shuffled``, ``compute``.
+
+    :param text: the arm, in any case
+    :param default_objective: what ``shuffled`` alone shuffles
+    :raises UserError: text that is no arm, or an unknown objective
+    """
+    *prefixes, last = text.strip().lower().split("+")
+    if last in ("aug", "shuffled"):
+        prefixes, last = [*prefixes, last], ""
+    for prefix in prefixes:
+        if prefix not in ("aug", "shuffled") or prefixes.count(prefix) > 1:
+            raise UserError(f"The arm {text!r} has {prefix!r} before a '+'; {SYNTAX}.")
+    augment_rl, shuffled = "aug" in prefixes, "shuffled" in prefixes
+    if last in ("none", "compute"):
+        if prefixes:
+            raise UserError(f"The arm {text!r} combines {last!r} with something else, and it stands alone; {SYNTAX}.")
+        return Arm(last, compute=last == "compute")
+    if last == "" and shuffled:
+        last = default_objective
+    objectives = _read_weights(last, text) if last else ()
+    spelled = ",".join(name if len(objectives) == 1 and weight == 1 else f"{name}={weight:g}" for name, weight in objectives)
+    words = ["aug"] * augment_rl + ["shuffled"] * shuffled + [spelled] * bool(spelled)
+    return Arm("+".join(words), objectives, augment_rl, shuffled)
+
+
+def _read_weights(part: str, text: str) -> tuple[tuple[str, float], ...]:
+    """``cpc=1,curl=2`` as pairs."""
+    weights: dict[str, float] = {}
+    for item in part.split(","):
+        name, equals, number = item.partition("=")
+        if name not in OBJECTIVES:
+            known = ", ".join(sorted(OBJECTIVES))
+            raise UserError(f"The arm {text!r} names the unknown objective {name!r}; known are {known}, and {SYNTAX}.")
+        try:
+            weight = float(number) if equals else 1.0
+        except ValueError:
+            weight = 0.0
+        if not 0 < weight < float("inf") or name in weights:
+            raise UserError(f"In the arm {text!r}, {item!r} should be an objective named once, with a weight above zero.")
+        weights[name] = weight
+    return tuple(weights.items())

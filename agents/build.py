@@ -1,0 +1,157 @@
+"""From a recipe to a model: the one place where algorithms, extractors and arms meet."""
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib import CrossQ
+from sb3_contrib.common.maskable.utils import is_masking_supported
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.vec_env import VecEnv
+
+import cpc_rl
+from agents.algorithms import check_action_space, find_algorithm
+from agents.arms import Arm
+from agents.errors import UserError
+from agents.recipe import Recipe
+from agents.schedules import read_hyperparameters
+from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
+
+STOCK_EXTRACTOR = "nature_cnn"  # Stable-Baselines3's own: a model made of stock classes loads without this project
+EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
+    STOCK_EXTRACTOR: NatureCNN,
+    "nature": NatureExtractor,
+    "impala": ImpalaExtractor,
+    "drq": DrQExtractor,
+}
+
+
+def environment_keywords(recipe: Recipe, *, pixels: bool, render: str | None = None) -> dict[str, Any]:
+    """
+    What :func:`envs.make_vec_env` is told by a recipe.
+
+    :param pixels: observe the rendered picture of an environment that observes none
+    :param render: ``fast`` or ``stock``; the recipe's if ``None``
+    """
+    settings = asdict(recipe.environment)
+    actions = settings.pop("actions")
+    settings["actions"] = None if actions == "native" else actions
+    return {**settings, "pixels": pixels, "render": render or recipe.environment.render}
+
+
+def build_model(
+    recipe: Recipe,
+    vec_env: VecEnv,
+    arm: Arm,
+    seed: int,
+    device: str = "auto",
+    *,
+    timesteps: int | None = None,
+    compute_ratio: float = 1.0,
+) -> BaseAlgorithm:
+    """
+    Build the model of a recipe.
+
+    :param recipe: algorithm, hyper-parameters, extractor
+    :param vec_env: what it will train in
+    :param arm: whether the reinforcement learning's batches are augmented, and whether it trains more (``compute``)
+    :param seed: of everything random in the model
+    :param device: torch's name of a device, or ``auto``
+    :param timesteps: agent steps it will be trained for, if that is not the recipe's number; a replay buffer is never larger
+    :param compute_ratio: in the ``compute`` arm, by how much more an update may cost
+    :raises UserError: algorithm, environment, extractor and hyper-parameters do not fit each other
+    """
+    algorithm = find_algorithm(recipe.algorithm)
+    check_action_space(recipe.algorithm, vec_env.action_space)
+    keywords = read_hyperparameters(recipe.hyperparameters)
+    if "buffer_size" in keywords:
+        keywords["buffer_size"] = min(keywords["buffer_size"], (timesteps or recipe.timesteps) + vec_env.num_envs)
+    if recipe.exploration_noise:
+        size = get_action_dim(vec_env.action_space)
+        keywords["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, recipe.exploration_noise))
+    if arm.compute:
+        keywords = more_compute(algorithm, keywords, compute_ratio, vec_env.num_envs)
+    policy = recipe.policy
+    if isinstance(vec_env.observation_space, spaces.Dict):
+        policy = policy.replace("Cnn", "MultiInput")
+    policy_kwargs = _policy_keywords(recipe, algorithm, arm, vec_env.observation_space)
+    try:
+        model = algorithm(policy, vec_env, seed=seed, device=device, policy_kwargs=policy_kwargs, **keywords)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise UserError(f"The recipe does not fit {algorithm.__name__}: {' '.join(str(error).split())}.") from error
+    # Travels in the model's zip as text, so that a saved model says what its actions and pictures mean.
+    model.environment_settings = json.dumps(asdict(recipe.environment))  # type: ignore[attr-defined]
+    return model
+
+
+def _policy_keywords(recipe: Recipe, algorithm: type[BaseAlgorithm], arm: Arm, space: spaces.Space) -> dict[str, Any]:
+    """The extractor and, where it is not the stock one, a ``net_arch`` that keeps the rest of the policy as it would be."""
+    keywords = dict(recipe.extractor)
+    name = keywords.pop("name", STOCK_EXTRACTOR)
+    if name not in EXTRACTORS:
+        raise UserError(f"There is no extractor {name!r}; known are {', '.join(EXTRACTORS)}.")
+    if isinstance(space, spaces.Dict):
+        if name != STOCK_EXTRACTOR or arm.augment_rl:
+            raise UserError("A Dict observation takes the stock extractor, so it has no aug arm and no extractor by name.")
+        return dict(recipe.policy_kwargs)
+    if arm.augment_rl:
+        name = "nature" if name == STOCK_EXTRACTOR else name
+        keywords["augment"] = recipe.augmentation
+    if name == STOCK_EXTRACTOR and algorithm is not CrossQ:
+        policy_kwargs: dict[str, Any] = {"features_extractor_kwargs": keywords} if keywords else {}
+    else:
+        policy_kwargs = pinned_policy_kwargs(algorithm, EXTRACTORS[name], **keywords)
+    return {**policy_kwargs, **recipe.policy_kwargs}
+
+
+def build_callback(recipe: Recipe, arm: Arm, seed: int) -> BaseCallback | None:
+    """
+    The callback that makes an arm what it is; ``None`` for plain reinforcement learning.
+
+    :raises UserError: the arm asks for what the callback cannot do
+    """
+    if not arm.objectives:
+        return cpc_rl.AugmentationCallback() if arm.augment_rl else None
+    (name, weight), *others = arm.objectives
+    if others or weight != 1:
+        raise UserError(f"The arm {arm.name!r} weighs objectives, and this version trains one at a time, without a weight.")
+    objective_kwargs = dict(recipe.objective_kwargs.get(name, {}))
+    if arm.shuffled:
+        objective_kwargs["shuffled"] = True
+    keywords = read_hyperparameters(recipe.callback)
+    try:
+        return cpc_rl.ContrastiveCallback(name, objective_kwargs, seed=seed, **keywords)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The recipe's callback cannot be built: {error}") from error
+
+
+def more_compute(algorithm: type[BaseAlgorithm], keywords: dict[str, Any], ratio: float, n_envs: int) -> dict[str, Any]:
+    """
+    The same keywords with as many more epochs or gradient steps, rounded up, as make an update ``ratio`` times as long.
+
+    :raises UserError: the algorithm has neither
+    """
+    if issubclass(algorithm, OffPolicyAlgorithm):
+        steps = keywords.get("gradient_steps", 1)
+        if steps < 0:  # as many as environment steps were made
+            frequency = keywords.get("train_freq", 1)
+            steps = (frequency[0] if isinstance(frequency, tuple) else frequency) * n_envs
+        return {**keywords, "gradient_steps": math.ceil(steps * ratio)}
+    if "n_epochs" not in keywords:
+        raise UserError(
+            f"The arm compute needs epochs or gradient steps to add, and {algorithm.__name__} has neither in its recipe."
+        )
+    return {**keywords, "n_epochs": math.ceil(keywords["n_epochs"] * ratio)}
+
+
+def learn_keywords(model: BaseAlgorithm, vec_env: VecEnv) -> dict[str, Any]:
+    """What ``learn`` must be told besides: MaskablePPO refuses environments without masks unless it is to ignore them."""
+    return {"use_masking": is_masking_supported(vec_env)} if type(model).__name__ == "MaskablePPO" else {}

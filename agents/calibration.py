@@ -1,0 +1,84 @@
+"""How much longer an update takes with a head: what the ``compute`` arm makes up for."""
+
+import time
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.arms import parse_arm
+from agents.build import build_callback, build_model, learn_keywords
+from agents.randomness import undisturbed
+from agents.recipe import Recipe
+
+ROUNDS = 3  # of each kind, in turn, so that a busy machine slows both
+
+
+class _Opening(BaseCallback):
+    """First in the list: notes when a rollout has ended, before the head has seen it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: float | None = None
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.ended = time.perf_counter()
+
+
+class _Closing(BaseCallback):
+    """Last in the list: measures from there to the start of the next rollout, when the update is done."""
+
+    def __init__(self, opening: _Opening, warm_up: int):
+        super().__init__()
+        self.opening, self.warm_up = opening, warm_up
+        self.seconds: list[float] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.opening.ended is not None and self.num_timesteps > self.warm_up:
+            self.seconds.append(time.perf_counter() - self.opening.ended)
+
+
+def measure_compute_ratio(recipe: Recipe, vec_env: VecEnv, seed: int, device: str) -> float:
+    """
+    Time of an update with the recipe's objective, divided by that of a plain one.
+
+    :param vec_env: to train in for a moment; it is reset by the training that follows
+    :return: at least 1
+    """
+    with undisturbed():
+        seconds: dict[str, list[float]] = {"none": [], recipe.objective: []}
+        for _ in range(ROUNDS):
+            for arm, measured in seconds.items():
+                measured.append(_update_seconds(recipe, arm, vec_env, seed, device))
+    vec_env.seed(seed)  # so that the training sees the episodes that the other arms see
+    return max(1.0, median(seconds[recipe.objective]) / median(seconds["none"]))
+
+
+def _update_seconds(recipe: Recipe, arm_text: str, vec_env: VecEnv, seed: int, device: str) -> float:
+    """Median time of a few updates."""
+    hyperparameters: dict[str, Any] = dict(recipe.hyperparameters)
+    arm = parse_arm(arm_text, recipe.objective)
+    if "learning_starts" in hyperparameters:
+        hyperparameters["learning_starts"] = 2 * hyperparameters.get("batch_size", 256)
+    model = build_model(replace(recipe, hyperparameters=hyperparameters), vec_env, arm, seed, device, timesteps=2_000)
+    if isinstance(model, OffPolicyAlgorithm):
+        warm_up = model.learning_starts + 10 * vec_env.num_envs
+        steps = warm_up + 40 * model.train_freq.frequency * vec_env.num_envs  # type: ignore[union-attr]
+    else:
+        warm_up = model.n_steps * vec_env.num_envs  # type: ignore[attr-defined]
+        steps = 4 * warm_up
+    opening = _Opening()
+    closing = _Closing(opening, warm_up)
+    head = build_callback(recipe, arm, seed)
+    callbacks: list[BaseCallback] = [opening, *([head] if head else []), closing]
+    model.learn(steps, callback=callbacks, **learn_keywords(model, vec_env))
+    return median(closing.seconds)

@@ -1,0 +1,80 @@
+"""What a run is made of, as its ``config.yaml`` says it."""
+
+import platform
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from agents.errors import UserError
+from agents.recipe import Recipe, recipe_from_dict
+
+PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "torch", "numpy", "opencv-python-headless", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunConfiguration:
+    """
+    All that decides what a run computes; two runs with equal ones are the same run.
+
+    The machine (device, processes) is no part of it, so that a run can be resumed elsewhere.
+    """
+
+    env: str
+    arm: str
+    seed: int
+    timesteps: int
+    n_envs: int
+    pixels: bool
+    render: str
+    eval_freq: int
+    eval_episodes: int
+    final_episodes: int
+    encoder: str | None
+    recipe: Recipe
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers, in the order of the fields."""
+        return {**asdict(self), "recipe": self.recipe.as_dict()}
+
+    @staticmethod
+    def from_dict(values: Any, origin: str) -> "RunConfiguration":
+        """
+        Read what :meth:`as_dict` gave.
+
+        :param origin: the file, for error messages
+        :raises UserError: something is missing or unknown
+        """
+        names = [item.name for item in fields(RunConfiguration)]
+        if not isinstance(values, dict) or set(values) != set(names):
+            raise UserError(f"{origin} does not describe a run: its part 'run' should hold {', '.join(names)}.")
+        return RunConfiguration(**{**values, "recipe": recipe_from_dict(values["recipe"], origin)})
+
+    def differences(self, other: "RunConfiguration") -> list[str]:
+        """Where two configurations differ: dotted names with both values."""
+        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
+        return [
+            f"{name} is {mine.get(name)} and was {theirs.get(name)}"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

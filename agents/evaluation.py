@@ -1,0 +1,171 @@
+"""Evaluation on a fixed set of episodes, in as many processes as there are cores, without a trace in the training."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
+
+from agents.randomness import undisturbed
+from envs import make_env
+
+# Seeds of the episodes: training counts up from the run's seed, so these stay out of its way and of each other's.
+PERIODIC_SEEDS = 1_000_000
+FINAL_SEEDS = 2_000_000
+VIDEO_SEED = 3_000_000
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths in agent steps, one per episode, in the order of the seeds."""
+
+    returns: np.ndarray  # (N,) float64
+    lengths: np.ndarray  # (N,) int64
+
+
+class EpisodeSeeds(gym.Wrapper):
+    """
+    Plays the episodes of given seeds, one after the other, sums their rewards, and stands still after the last.
+
+    :param env: any environment
+    """
+
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        self.seeds: list[int] = []
+        self.total = 0.0
+        self.length = 0
+        self.idle = False
+
+    def set_seeds(self, seeds: list[int]) -> None:
+        """The episodes to play from the next reset on."""
+        self.seeds = list(seeds)
+        self.idle = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode; the seed given here is not used."""
+        self.idle = not self.seeds
+        if self.idle:
+            return self.env.observation_space.sample(), {}
+        self.total, self.length = 0.0, 0
+        self.playing = self.seeds.pop(0)
+        return self.env.reset(seed=self.playing, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One agent step; at an episode's end ``info["result"]`` is its seed, return and length."""
+        if self.idle:
+            return self.env.observation_space.sample(), 0.0, False, False, {}
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.total += float(reward)
+        self.length += 1
+        if terminated or truncated:
+            info = {**info, "result": (self.playing, self.total, self.length)}
+        return observation, float(reward), terminated, truncated, info
+
+
+class Evaluator:
+    """
+    Environments that are kept open between evaluations.
+
+    :param env_id: a Gymnasium id
+    :param keywords: of :func:`envs.make_vec_env`: preprocessing, and the picture to see
+    :param processes: number of environments, each in its own process if there are several
+    """
+
+    def __init__(self, env_id: str, keywords: dict[str, Any], processes: int | None = None):
+        self.env_id = env_id
+        self.keywords = dict(keywords)
+        self.frame_stack = self.keywords.pop("frame_stack")
+        self.processes = processes or os.cpu_count() or 1
+        self.vec_env: VecEnv | None = None
+
+    def evaluate(self, model: BaseAlgorithm, seeds: Sequence[int]) -> Evaluation:
+        """
+        Play one episode for each seed, with the policy's most likely or mean actions.
+
+        The process's random generators, the policy's mode and the training's environments are as before afterwards.
+
+        :param model: any model whose spaces fit
+        :param seeds: of the episodes; together with the policy they decide everything
+        """
+        training = model.policy.training
+        with undisturbed():
+            try:
+                return self._play(model, list(seeds))
+            finally:
+                model.policy.set_training_mode(training)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self.vec_env is not None:
+            self.vec_env.close()
+            self.vec_env = None
+
+    def _play(self, model: BaseAlgorithm, seeds: list[int]) -> Evaluation:
+        n_envs = min(self.processes, len(seeds))
+        if self.vec_env is None or self.vec_env.num_envs < n_envs:
+            self.close()
+            self.vec_env = self._make(n_envs)
+        vec_env = self.vec_env
+        for index in range(vec_env.num_envs):
+            vec_env.env_method("set_seeds", seeds[index :: vec_env.num_envs], indices=[index])
+        observations = vec_env.reset()
+        state: Any = None
+        starts = np.ones(vec_env.num_envs, dtype=bool)
+        results: dict[int, tuple[float, int]] = {}
+        while len(results) < len(seeds):
+            actions, state = best_actions(model, vec_env, observations, state, starts)
+            observations, _, starts, infos = vec_env.step(actions)
+            for info in infos:
+                if "result" in info:
+                    seed, total, length = info["result"]
+                    results[seed] = (total, length)
+        returns, lengths = zip(*(results[seed] for seed in seeds), strict=True)
+        return Evaluation(np.array(returns), np.array(lengths))
+
+    def _make(self, n_envs: int) -> VecEnv:
+        makers: list[Callable[[], gym.Env]] = [partial(_make_one, self.env_id, self.keywords)] * n_envs
+        with interrupts_ignored():
+            vec_env: VecEnv = DummyVecEnv(makers) if n_envs == 1 else SubprocVecEnv(makers)
+        if self.frame_stack > 1:
+            vec_env = VecFrameStack(vec_env, self.frame_stack, channels_order="last")
+        return VecTransposeImage(vec_env)
+
+
+def best_actions(
+    model: BaseAlgorithm, vec_env: VecEnv, observations: Any, state: Any, starts: np.ndarray
+) -> tuple[np.ndarray, Any]:
+    """
+    The policy's most likely or mean actions.
+
+    :param state: of a recurrent policy, as the last call gave it; ``None`` at first
+    :param starts: (n_envs,) bool, where an episode begins
+    :return: actions and the new state
+    """
+    masked = type(model).__name__ == "MaskablePPO" and is_masking_supported(vec_env)
+    more = {"action_masks": get_action_masks(vec_env)} if masked else {}
+    return model.predict(observations, state=state, episode_start=starts, deterministic=True, **more)
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Processes started within this block outlive Ctrl-C, which a terminal sends to all: the trainer still needs them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _make_one(env_id: str, keywords: dict[str, Any]) -> gym.Env:
+    return EpisodeSeeds(make_env(env_id, **keywords))

@@ -1,0 +1,154 @@
+"""From arguments to runs: every arm with every seed, one after the other."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gymnasium as gym
+import torch
+
+from agents.algorithms import default_algorithm, find_algorithm
+from agents.arms import parse_arm
+from agents.build import environment_keywords
+from agents.configuration import RunConfiguration
+from agents.errors import UserError
+from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_recipe
+from agents.run import Machine, execute
+from agents.run_folder import RunFolder
+from envs import make_env
+
+if TYPE_CHECKING:  # nothing here imports the command line when it runs
+    from train_agent import Arguments
+
+RUN_ARGUMENTS = (
+    *("env", "algo", "objective", "seeds", "timesteps", "n_envs", "pixels", "render", "eval_freq", "eval_episodes"),
+    *("encoder", "log_dir", "overwrite"),
+)
+
+
+def run_all(arguments: "Arguments", command: str) -> int:
+    """
+    Do what the command line asks for.
+
+    :param arguments: the parsed flags
+    :param command: the command as typed
+    :return: exit status: 0 finished, 130 stopped by the user
+    :raises UserError: it cannot be done; whatever could be checked was checked before the first run began
+    """
+    check_numbers(arguments)
+    machine = Machine(arguments.device, arguments.vec)
+    _check_device(arguments.device)
+    if arguments.resume is not None:
+        given = [name for name in RUN_ARGUMENTS if getattr(arguments, name) not in (None, False)]
+        if given:
+            flag = given[0].replace("_", "-")
+            raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
+        folder = RunFolder(arguments.resume)
+        runs = [(folder.read_configuration(), folder)]
+    else:
+        configurations = configure(arguments)
+        log_dir = arguments.log_dir or Path("runs")
+        runs = [(configuration, RunFolder.of(log_dir, configuration)) for configuration in configurations]
+    for configuration, folder in runs:
+        if len(runs) > 1:
+            print(f"{folder.path}:")
+        if not execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command):
+            return 130
+    return 0
+
+
+def check_numbers(arguments: "Arguments") -> None:
+    """
+    See that every number is one that can be meant.
+
+    :raises UserError: one is not
+    """
+    for name in ("timesteps", "n_envs", "eval_freq", "eval_episodes", "jobs"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, and is {value}.")
+    if arguments.jobs > 1:
+        raise UserError(f"--jobs {arguments.jobs} cannot be had yet: this version does one run after the other.")
+    for name in ("objective", "seeds"):
+        values = getattr(arguments, name)
+        if values is not None and (not values or len(set(values)) < len(values)):
+            raise UserError(f"--{name} needs one or several different values, and got {list(values)}.")
+    for seed in arguments.seeds or ():
+        if not 0 <= seed < 1_000_000:
+            raise UserError(f"--seeds must lie between 0 and 999999, where no evaluation's seeds are, and {seed} does not.")
+    if arguments.encoder is not None and not arguments.encoder.is_file():
+        raise UserError(f"--encoder {arguments.encoder} is no file.")
+
+
+def configure(arguments: "Arguments") -> list[RunConfiguration]:
+    """
+    The configurations of all runs, arms in the outer loop.
+
+    :raises UserError: an unknown environment, algorithm or arm
+    """
+    if arguments.env is None:
+        raise UserError("--env is missing, such as --env CarRacing-v2 (or --resume with a run's folder).")
+    recipe = choose_recipe(arguments.env, arguments.algo, pixels=arguments.pixels)
+    _check_environment(arguments.env, recipe, pixels=arguments.pixels)
+    arms = [parse_arm(text, recipe.objective) for text in arguments.objective or (recipe.objective,)]
+    timesteps = arguments.timesteps or recipe.timesteps
+    evaluation = recipe.evaluation
+    return [
+        RunConfiguration(
+            env=arguments.env,
+            arm=arm.name,
+            seed=seed,
+            timesteps=timesteps,
+            n_envs=arguments.n_envs or recipe.n_envs,
+            pixels=arguments.pixels,
+            render=arguments.render or recipe.environment.render,
+            eval_freq=arguments.eval_freq or max(1, timesteps // evaluation.count),
+            eval_episodes=arguments.eval_episodes or evaluation.episodes,
+            final_episodes=arguments.eval_episodes or evaluation.final_episodes,
+            encoder=os.fspath(arguments.encoder) if arguments.encoder else None,
+            recipe=recipe,
+        )
+        for arm in arms
+        for seed in arguments.seeds or (0,)
+    ]
+
+
+def choose_recipe(env_id: str, algorithm: str | None, *, pixels: bool) -> Recipe:
+    """
+    The recipe for an environment, and for the algorithm that suits it where none is named.
+
+    :raises UserError: an unknown environment or algorithm
+    """
+    if algorithm is not None:
+        find_algorithm(algorithm)
+        return load_recipe(env_id, algorithm)
+    family = environment_family(env_id)
+    if family is not None:
+        return load_recipe(env_id, FAMILY_ALGORITHM[family])
+    env = _make(env_id, pixels=pixels)
+    action_space = env.action_space
+    env.close()
+    return load_recipe(env_id, default_algorithm(action_space))
+
+
+def _check_environment(env_id: str, recipe: Recipe, *, pixels: bool) -> None:
+    """Make the environment once, as the recipe will have it."""
+    keywords = environment_keywords(recipe, pixels=pixels)
+    del keywords["frame_stack"]
+    _make(env_id, **keywords).close()
+
+
+def _make(env_id: str, **keywords: object) -> gym.Env:
+    try:
+        return make_env(env_id, **keywords)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device("cpu" if device == "auto" else device).type
+    except RuntimeError:
+        raise UserError(f"--device {device!r} is no device of torch's; cpu, cuda and cuda:0 are.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {device!r} needs CUDA, which torch does not find on this machine.")

@@ -1,0 +1,148 @@
+"""Recipes: what to train an environment's agent with, as YAML files of names and numbers."""
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from agents.algorithms import DISCRETE_ONLY, MASKABLE_ONLY, find_algorithm
+from agents.errors import UserError
+
+RECIPES = Path(__file__).parent / "recipes"
+# An environment's family has recipes of its own: the beginning of the ids, and the algorithm that is taken when none is named.
+FAMILIES = {"CarRacing": "carracing"}
+FAMILY_ALGORITHM = {"carracing": "ppo"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """How an environment is seen and acted in."""
+
+    frame_skip: int = 1  # environment steps for each of the agent's
+    frame_stack: int = 4  # newest frames that make an observation
+    size: int = 84  # height and width of a frame in pixels
+    grayscale: bool = True
+    actions: str = "native"  # "discrete" or "continuous" where an environment has both
+    render: str = "fast"  # the picture to train on where there are two
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How often and how long the agent is evaluated."""
+
+    count: int = 12  # evaluations spread over a run, besides the one before it
+    episodes: int = 5
+    final_episodes: int = 20  # of the last evaluation, on tracks that no other one used
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a run but for its arm, seed and machine. A value of ``None`` leaves the callee's default."""
+
+    algorithm: str  # the class's name, in lower case
+    timesteps: int  # agent steps, summed over environments
+    policy: str = "CnnPolicy"
+    n_envs: int = 1
+    hyperparameters: dict[str, Any] = field(default_factory=dict)  # the algorithm's keywords
+    exploration_noise: float = 0.0  # standard deviation of the Gaussian that a deterministic actor's actions get
+    environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    policy_kwargs: dict[str, Any] = field(default_factory=dict)  # the policy's further keywords
+    extractor: dict[str, Any] = field(default_factory=lambda: {"name": "nature_cnn"})  # name, and the extractor's keywords
+    objective: str = "cpc"
+    objective_kwargs: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the objective's name
+    callback: dict[str, Any] = field(default_factory=dict)  # ContrastiveCallback's other keywords
+    augmentation: str = "random_shift"  # of the RL batch, in the arms that have one
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain containers, as :func:`recipe_from_dict` reads it."""
+        return asdict(self)
+
+
+def load_recipe(env_id: str, algorithm: str) -> Recipe:
+    """
+    The recipe for an environment and an algorithm.
+
+    That is ``<algorithm>_<family>.yaml`` where there is one. Other algorithms take ``default_<algorithm>.yaml``, with what
+    ``<family>.yaml`` says of an environment that has a family.
+
+    :param env_id: a Gymnasium id
+    :param algorithm: an algorithm's name, in any case
+    :raises UserError: an unknown algorithm
+    """
+    name = find_algorithm(algorithm).__name__.lower()
+    family = environment_family(env_id)
+    if family is None:
+        return read_recipe(RECIPES / f"default_{name}.yaml")
+    own = RECIPES / f"{name}_{family}.yaml"
+    if own.exists():
+        return read_recipe(own)
+    values = {**_read_yaml(RECIPES / f"default_{name}.yaml"), **_read_yaml(RECIPES / f"{family}.yaml")}
+    if name in (*DISCRETE_ONLY, *MASKABLE_ONLY):
+        values["environment"] = {**values["environment"], "actions": "discrete"}
+    return recipe_from_dict(values, f"{family}.yaml with default_{name}.yaml")
+
+
+def environment_family(env_id: str) -> str | None:
+    """The family that an environment belongs to, if any."""
+    name = env_id.rpartition("/")[2]
+    return next((family for start, family in FAMILIES.items() if name.startswith(start)), None)
+
+
+def read_recipe(file: Path) -> Recipe:
+    """
+    Read one recipe.
+
+    :raises UserError: no YAML mapping, an unknown key, or a missing one
+    """
+    return recipe_from_dict(_read_yaml(file), file.name)
+
+
+def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
+    """
+    Build a recipe from plain containers.
+
+    :param values: what a YAML file holds
+    :param origin: where that was, for error messages
+    :raises UserError: an unknown key, a missing one, or a value of another type
+    """
+    recipe = _build(Recipe, values, origin)
+    find_algorithm(recipe.algorithm)
+    return recipe
+
+
+def _build(cls: type[T], values: Any, origin: str) -> T:
+    """A dataclass from a mapping, nested ones too."""
+    if not isinstance(values, dict):
+        raise UserError(f"The recipe {origin} must be a mapping of names to values, and is {values!r}.")
+    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(str(name) for name in values if name not in known)
+    if unknown:
+        raise UserError(f"The recipe {origin} has the unknown key {unknown[0]!r}; known are {', '.join(known)}.")
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        kind = known[name].type
+        if isinstance(kind, type) and is_dataclass(kind):
+            built[name] = _build(kind, value, f"{origin}, under {name},")
+        else:
+            plain = kind if isinstance(kind, type) else dict
+            if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+                raise UserError(f"The recipe {origin} has {name}: {value!r}, which should be of type {plain.__name__}.")
+            built[name] = value
+    try:
+        return cls(**built)
+    except TypeError:
+        raise UserError(f"The recipe {origin} must at least say its algorithm and timesteps.") from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"The recipe {file} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"The recipe {file} must be a mapping of names to values.")
+    return values

@@ -1,0 +1,214 @@
+"""One run from beginning to end: made or resumed, trained, evaluated, and its results written."""
+
+import json
+import shutil
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+import cpc_rl
+from agents.algorithms import find_algorithm
+from agents.arms import Arm, parse_arm
+from agents.build import build_callback, build_model, environment_keywords, learn_keywords
+from agents.calibration import measure_compute_ratio
+from agents.checkpoints import Progress, list_checkpoints, load_model, read_progress, restore_randomness
+from agents.configuration import RunConfiguration, installed_versions
+from agents.curve import write_curve
+from agents.errors import UserError
+from agents.evaluation import FINAL_SEEDS, Evaluator, interrupts_ignored
+from agents.files import whole_file, write_text
+from agents.logs import make_logger, restore_pending
+from agents.run_folder import RunFolder
+from agents.summary import summarize
+from agents.training import RunCallback, Stopped
+from agents.video import record_episode, write_video
+from envs import make_vec_env
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run is computed: no part of what it computes."""
+
+    device: str = "auto"
+    vec: Literal["auto", "dummy", "subproc"] = "auto"
+
+
+def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine, *, overwrite: bool, command: str) -> bool:
+    """
+    Bring a run to its end, from wherever it is.
+
+    :param folder: where it lies or will lie
+    :param overwrite: replace what lies there
+    :param command: what the user typed, for ``config.yaml``
+    :return: whether it is finished; otherwise the user stopped it and it can be resumed
+    :raises UserError: it cannot be done; then nothing in the folder was changed
+    """
+    with ExitStack() as cleanup:
+        cleanup.callback(folder.unlock)
+        checkpoint = None
+        if folder.is_there():
+            folder.lock()
+            existing = folder.read_configuration()
+            if not overwrite:
+                checkpoint = _resumable(configuration, existing, folder)
+                if folder.read_results() is not None:
+                    print(f"The run in {folder.path} is finished; --overwrite trains it anew.")
+                    return True
+        progress = read_progress(checkpoint) if checkpoint else None
+        vec_env = _make_vec_env(configuration, machine, progress)
+        cleanup.callback(vec_env.close)
+        arm = parse_arm(configuration.arm, configuration.recipe.objective)
+        callback = build_callback(configuration.recipe, arm, configuration.seed)
+        if checkpoint and progress:
+            model = load_model(checkpoint, configuration.recipe.algorithm, vec_env, machine.device)
+            folder.cut_logs(progress.log_lengths)
+        else:
+            model = _start(configuration, folder, machine, vec_env, arm, callback, command=command)
+        model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
+        cleanup.callback(model.logger.close)
+        evaluator = Evaluator(configuration.env, _keywords(configuration, "stock"))
+        cleanup.callback(evaluator.close)
+        runner = RunCallback(folder, configuration, evaluator, progress)
+        if checkpoint and progress:
+            restore_pending(model.logger, progress.pending)
+            restore_randomness(checkpoint)
+        if not _train(model, vec_env, callback, runner):
+            print(_how_to_resume(folder, runner))
+            return False
+        results = _finish(model, configuration, folder, evaluator)
+        print(summarize(configuration, folder, results))
+        return True
+
+
+def _resumable(configuration: RunConfiguration, existing: RunConfiguration, folder: RunFolder) -> Path | None:
+    """The newest checkpoint of the run that lies in the folder, if it has one and is the run that is wanted."""
+    differences = configuration.differences(existing)
+    if differences:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise UserError(
+            f"{folder.path} holds a run with another configuration: {differences[0]}{more}; "
+            "--overwrite replaces it, another --log-dir keeps both."
+        )
+    checkpoints = list_checkpoints(folder.checkpoints)
+    return checkpoints[-1] if checkpoints else None
+
+
+def _keywords(configuration: RunConfiguration, render: str | None = None) -> dict[str, Any]:
+    return environment_keywords(configuration.recipe, pixels=configuration.pixels, render=render or configuration.render)
+
+
+def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
+    """The training's environments; after a checkpoint their episodes start anew, and not with the first ones again."""
+    seed = configuration.seed
+    if progress and progress.timesteps:
+        seed = int(np.random.SeedSequence([seed, progress.timesteps]).generate_state(1)[0] % 2**30)
+    try:
+        with interrupts_ignored():
+            return make_vec_env(configuration.env, configuration.n_envs, seed, vec=machine.vec, **_keywords(configuration))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _start(
+    configuration: RunConfiguration,
+    folder: RunFolder,
+    machine: Machine,
+    vec_env: VecEnv,
+    arm: Arm,
+    callback: BaseCallback | None,
+    *,
+    command: str,
+) -> BaseAlgorithm:
+    """A new model in a new folder; the folder is touched once everything else has gone well."""
+    recipe, seed = configuration.recipe, configuration.seed
+    ratio = measure_compute_ratio(recipe, vec_env, seed, machine.device) if arm.compute else 1.0
+    model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
+    try:
+        if configuration.encoder is not None:
+            cpc_rl.load_encoder(model, configuration.encoder)
+        if callback is not None:
+            callback.init_callback(model)  # says now what learn() would say later
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    content = {
+        "run": configuration.as_dict(),
+        "command": command,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": str(model.device),
+        "versions": installed_versions(),
+    }
+    if arm.compute:
+        names = [name for name in ("n_epochs", "gradient_steps") if hasattr(model, name)]
+        content["compute"] = {"ratio": round(ratio, 4), **{name: getattr(model, name) for name in names}}
+    aside = folder.move_aside() if folder.is_there() else None
+    if aside is None:
+        folder.lock()
+    folder.start(content)
+    if aside is not None:
+        shutil.rmtree(aside)
+    return model
+
+
+def _how_to_resume(folder: RunFolder, runner: RunCallback) -> str:
+    """One line for the user who stopped the run."""
+    if runner.saved is None:
+        return "Stopped before the first checkpoint; the same command begins again."
+    return f"Stopped; the checkpoint at {runner.saved:,} agent steps goes on by: python train_agent.py --resume {folder.path}"
+
+
+def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None, runner: RunCallback) -> bool:
+    """Train what is left to train. Return whether the end was reached."""
+    left = runner.configuration.timesteps - model.num_timesteps
+    if left <= 0:
+        return True
+    callbacks = [item for item in (callback, runner) if item is not None]
+    try:
+        with runner.interruptible():
+            model.learn(left, callback=callbacks, reset_num_timesteps=False, **learn_keywords(model, vec_env))
+            runner.pause(evaluate=True)
+    except (Stopped, KeyboardInterrupt):
+        return False
+    finally:
+        runner.close()
+    return True
+
+
+def _finish(model: BaseAlgorithm, configuration: RunConfiguration, folder: RunFolder, evaluator: Evaluator) -> dict[str, Any]:
+    """The last evaluation, on episodes of its own, and every file that a finished run has; ``results.json`` is the last."""
+    print(f"Evaluating on {configuration.final_episodes} episodes never seen before ...", file=sys.stderr)
+    seeds = range(FINAL_SEEDS, FINAL_SEEDS + configuration.final_episodes)
+    returns, lengths = evaluator.evaluate(model, seeds)
+    rows = folder.read_evaluations()
+    with whole_file(folder.model) as temporary:
+        model.save(temporary)
+    cpc_rl.save_encoder(model, folder.encoder)
+    algorithm = find_algorithm(configuration.recipe.algorithm).__name__
+    title = f"{algorithm} ({configuration.arm}) on {configuration.env}, seed {configuration.seed}"
+    write_curve(folder.curve, rows, title, float(np.mean(returns)))
+    write_video(folder.video, *record_episode(model, configuration.env, _keywords(configuration, "stock")))
+    results = {
+        "algorithm": algorithm,
+        "timesteps": model.num_timesteps,
+        "frames": model.num_timesteps * configuration.recipe.environment.frame_skip,
+        "wall_seconds": rows[-1]["wall_seconds"],
+        "first_return": rows[0]["mean_return"],
+        "last_return": rows[-1]["mean_return"],
+        "final": {
+            "episodes": len(returns),
+            "mean_return": round(float(np.mean(returns)), 4),
+            "std_return": round(float(np.std(returns)), 4),
+            "returns": [round(float(value), 4) for value in returns],
+            "lengths": [int(value) for value in lengths],
+            "seeds": [seeds.start, seeds.stop],
+        },
+    }
+    write_text(folder.results, json.dumps(results, indent=1) + "\n")
+    return results

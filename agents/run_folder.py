@@ -1,0 +1,168 @@
+"""A run's folder: what lies where, and who may write there."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from agents.configuration import RunConfiguration
+from agents.errors import UserError
+from agents.files import flush_to_disk, write_text
+
+COLUMNS = ("timesteps", "mean_return", "std_return", "episodes", "wall_seconds")
+EVENTS = "events.out.tfevents*"
+
+
+class RunFolder:
+    """
+    ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/``.
+
+    :param path: the folder, which need not exist
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.yaml"
+        self.evaluations = path / "evaluations.csv"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model.zip"
+        self.encoder = path / "encoder.safetensors"
+        self.video = path / "video.mp4"
+        self.curve = path / "curve.png"
+        self.results = path / "results.json"
+        self._lock: IO[str] | None = None
+
+    @staticmethod
+    def of(log_dir: Path, configuration: RunConfiguration) -> "RunFolder":
+        """The folder that a configuration's run has under ``log_dir``."""
+        run = f"{configuration.recipe.algorithm}-{configuration.arm}"
+        name = configuration.env.replace("/", "-").replace(":", "-")
+        return RunFolder(log_dir / name / run / f"seed-{configuration.seed}")
+
+    def is_there(self) -> bool:
+        """
+        Whether a run lies here.
+
+        :raises UserError: something else does
+        """
+        if self.path.is_dir():
+            if self.config.is_file():
+                return True
+            if not any(item.name != ".lock" for item in self.path.iterdir()):
+                return False
+        elif not self.path.exists():
+            return False
+        raise UserError(f"{self.path} is not a run folder: it has no config.yaml; move it away or choose another --log-dir.")
+
+    def read_configuration(self) -> RunConfiguration:
+        """
+        The configuration of the run that lies here.
+
+        :raises UserError: there is none, or it cannot be read
+        """
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml.")
+        try:
+            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{self.config} cannot be read: {' '.join(str(error).split())}.") from None
+        return RunConfiguration.from_dict(content.get("run") if isinstance(content, dict) else None, str(self.config))
+
+    def read_results(self) -> dict[str, Any] | None:
+        """What the finished run reached; ``None`` while it is not finished."""
+        try:
+            return json.loads(self.results.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.results} cannot be read: {error}; remove it and the run is finished again.") from None
+
+    def lock(self) -> None:
+        """
+        Keep other processes out until this one ends, however it ends.
+
+        :raises UserError: another one is at work here
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = open(self.path / ".lock", "w")  # the lock lasts as long as the file is open
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise UserError(f"Another process is training in {self.path}; wait for it, or choose another --log-dir.") from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def start(self, content: dict[str, Any]) -> None:
+        """
+        Make this the folder of a run that begins, without anything of an earlier one.
+
+        :param content: what ``config.yaml`` will hold, ``run`` and whatever else
+        """
+        for item in (
+            self.evaluations,
+            self.results,
+            self.model,
+            self.encoder,
+            self.video,
+            self.curve,
+            *self.path.glob(EVENTS),
+        ):
+            item.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.checkpoints.mkdir()
+        write_text(self.evaluations, ",".join(COLUMNS) + "\n")
+        write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+    def move_aside(self) -> Path:
+        """Rename the run that lies here and lock the new, empty folder; who replaces the run removes it in the end."""
+        aside = self.path.with_name(f".replaced-{self.path.name}")
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.replace(self.path, aside)
+        self.unlock()
+        self.lock()
+        return aside
+
+    def add_evaluation(self, row: dict[str, float]) -> None:
+        """Append a row to ``evaluations.csv``."""
+        with open(self.evaluations, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+        flush_to_disk(self.evaluations)
+
+    def read_evaluations(self) -> list[dict[str, float]]:
+        """All rows, oldest first."""
+        with open(self.evaluations, encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def log_lengths(self) -> dict[str, int]:
+        """Length in bytes of ``evaluations.csv`` and of each event file."""
+        return {file.name: file.stat().st_size for file in (self.evaluations, *sorted(self.path.glob(EVENTS)))}
+
+    def cut_logs(self, lengths: dict[str, int]) -> None:
+        """
+        Take back what was logged after :meth:`log_lengths` gave these lengths.
+
+        :raises UserError: a file is shorter than that, or missing
+        """
+        for name, length in lengths.items():
+            file = self.path / name
+            if not file.is_file() or file.stat().st_size < length:
+                raise UserError(
+                    f"{file} is shorter than at the newest checkpoint, so it cannot be resumed; --overwrite starts anew."
+                )
+        for file in self.path.glob(EVENTS):
+            if file.name not in lengths:
+                file.unlink()
+        for name, length in lengths.items():
+            os.truncate(self.path / name, length)

@@ -1,0 +1,44 @@
+"""The last screen of a run: what was learnt, and where everything lies."""
+
+from typing import Any
+
+from agents.configuration import RunConfiguration
+from agents.run_folder import RunFolder
+
+
+def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[str, Any]) -> str:
+    """
+    A few lines of plain text.
+
+    :param results: what ``results.json`` holds
+    """
+    final = results["final"]
+    episodes = "tracks, on the stock picture" if configuration.env.startswith("CarRacing") else "episodes"
+    log_dir = folder.path.parents[2]
+    files = [
+        (folder.model, "the agent, for Stable-Baselines3"),
+        (folder.encoder, "its encoder alone"),
+        (folder.evaluations, "every evaluation"),
+        (folder.curve, "the same as a picture"),
+        (folder.video, "one episode"),
+        (folder.config, "everything that was set, versions and command"),
+        (folder.results, "the numbers above"),
+    ]
+    width = max(len(file.name) for file, _ in files)
+    lines = [
+        "",
+        f"{results['algorithm']} ({configuration.arm}) on {configuration.env}, seed {configuration.seed}: "
+        f"{results['timesteps']:,} agent steps ({results['frames']:,} frames) in {_duration(results['wall_seconds'])}",
+        f"  mean return {results['first_return']:.1f} before training, {results['last_return']:.1f} after it "
+        f"({configuration.eval_episodes} episodes)",
+        f"  mean return {final['mean_return']:.1f} ± {final['std_return']:.1f} over {final['episodes']} unseen {episodes}",
+        f"In {folder.path}:",
+        *(f"  {file.name:{width}}  {meaning}" for file, meaning in files if file.exists()),
+        f"Curves: tensorboard --logdir {log_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,96 @@
+"""A video of the trained agent."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
+from stable_baselines3.common.vec_env.dummy_vec_env import DummyVecEnv
+
+from agents.evaluation import VIDEO_SEED, EpisodeSeeds, best_actions
+from agents.files import whole_file
+from agents.randomness import undisturbed
+from envs import make_env
+
+MAX_BYTES = 1_000_000
+MAX_STEPS = 2_000
+QUALITIES = (26, 31, 36, 42)  # x264's constant rate factors: each next one takes about half the space
+
+
+def record_episode(
+    model: BaseAlgorithm, env_id: str, keywords: dict[str, Any], seed: int = VIDEO_SEED
+) -> tuple[list[np.ndarray], float]:
+    """
+    Play one episode and draw it.
+
+    :param model: the agent, who takes its most likely or mean actions
+    :param keywords: of :func:`envs.make_vec_env`
+    :param seed: of the episode
+    :return: one picture (H, W, 3) uint8 per agent step, and the environment's own frames per second divided by its frame skip
+    """
+    own = {name: value for name, value in keywords.items() if name != "frame_stack"}
+    with undisturbed():
+        env = EpisodeSeeds(make_env(env_id, **own, render_mode="rgb_array"))
+        env.set_seeds([seed])
+        dummy = DummyVecEnv([lambda: env])
+        vec_env = VecTransposeImage(VecFrameStack(dummy, keywords["frame_stack"], channels_order="last"))
+        try:
+            observations: Any = vec_env.reset()
+            state, starts = None, np.ones(1, dtype=bool)
+            frames = [_picture(env)]
+            while len(frames) < MAX_STEPS:
+                actions, state = best_actions(model, vec_env, observations, state, starts)
+                observations, _, starts, _ = vec_env.step(actions)
+                if starts[0]:
+                    break
+                frames.append(_picture(env))
+            fps = float(env.metadata.get("render_fps") or 30) / max(1, own.get("frame_skip") or 1)
+        finally:
+            vec_env.close()
+    return frames, fps
+
+
+def write_video(file: Path, frames: list[np.ndarray], fps: float) -> None:
+    """
+    Write an H.264 video that every player and browser shows, below a megabyte if that can be had.
+
+    :param file: ends in ``.mp4``
+    :param frames: pictures (H, W, 3) uint8, all of one size
+    :param fps: frames per second
+    """
+    for quality in QUALITIES:
+        with whole_file(file) as temporary:
+            height, width = (side - side % 2 for side in frames[0].shape[:2])  # the pixel format halves both
+            writer = imageio_ffmpeg.write_frames(
+                str(temporary),
+                (width, height),
+                fps=fps,
+                codec="libx264",
+                pix_fmt_in="rgb24",
+                pix_fmt_out="yuv420p",
+                macro_block_size=2,
+                output_params=["-crf", str(quality), "-preset", "slow", "-movflags", "+faststart"],
+                quality=None,
+                ffmpeg_log_level="error",
+            )
+            writer.send(None)
+            try:
+                for frame in frames:
+                    writer.send(np.ascontiguousarray(frame[:height, :width]))
+            finally:
+                writer.close()
+        if file.stat().st_size <= MAX_BYTES:
+            return
+
+
+def _picture(env: EpisodeSeeds) -> np.ndarray:
+    """The environment's picture, small ones enlarged so that something can be seen."""
+    picture: Any = env.render()
+    picture = np.asarray(picture, np.uint8)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    factor = max(1, round(240 / max(picture.shape[0], 1)))
+    return picture if factor == 1 else cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)

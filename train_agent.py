@@ -1,0 +1,78 @@
+"""
+Train an agent from pixels: ``python train_agent.py --env CarRacing-v2``.
+
+Picks the recipe, trains with a progress bar, logs to TensorBoard, evaluates, checkpoints, and ends with the model, its
+encoder, a video and the learning curve.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agents.command_line import parse_arguments, typed_command
+from agents.errors import UserError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train an agent from pixels; whatever is not said comes from the recipe in agents/recipes."""
+
+    env: str | None = None
+    """A Gymnasium id with image observations, such as CarRacing-v2; with --pixels any that can be rendered."""
+    algo: str | None = None
+    """An algorithm of Stable-Baselines3 or sb3-contrib, its class name in any case."""
+    objective: tuple[str, ...] | None = None
+    """One or several arms: none, aug, compute, shuffled, cpc, curl, aug+cpc, shuffled+cpc."""
+    seeds: tuple[int, ...] | None = None
+    """One or several; default 0. All arms are trained with each."""
+    timesteps: int | None = None
+    """Agent steps, summed over the environments."""
+    n_envs: int | None = None
+    """Environments to train in."""
+    pixels: bool = False
+    """Train on the rendered picture of an environment that observes no image."""
+    render: Literal["fast", "stock"] | None = None
+    """Which CarRacing picture to train on; evaluation always sees the stock one."""
+    eval_freq: int | None = None
+    """Agent steps between evaluations; default: a dozen over the run."""
+    eval_episodes: int | None = None
+    """Episodes of each evaluation. The last one, on unseen episodes, is the recipe's, or as many if this is given."""
+    encoder: Path | None = None
+    """Start from the encoder in this encoder.safetensors."""
+    log_dir: Path | None = None
+    """Where the runs' folders go; default runs."""
+    resume: Path | None = None
+    """Go on with the run in this folder; only --device and --vec may be given besides."""
+    overwrite: bool = False
+    """Replace a run folder that was made before, finished or with another configuration."""
+    device: str = "auto"
+    """torch's name of a device."""
+    vec: Literal["auto", "dummy", "subproc"] = "auto"
+    """Step the training environments in this process (dummy) or in one each (subproc)."""
+    jobs: int = 1
+    """Runs at a time; this version does one after the other."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    :param argv: arguments; the process's own if ``None``
+    :return: exit status: 0 done, 2 what was asked for cannot be done, 130 stopped by the user
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parse_arguments(Arguments, argv)
+        # Only now what takes seconds to import, so that --help and a mistyped flag are answered at once.
+        from agents.grid import run_all
+
+        return run_all(arguments, typed_command(argv))
+    except UserError as error:
+        print(f"train_agent.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
