@@ -109,9 +109,11 @@ class ReplayWindows:
             self._seams[:], self._stale[:] = False, False
             self._rebuild()
             return
-        if written == 0 and self._marks() == self._last_marks:
+        # If others filled the buffer once round, or more often, then what was the newest transition is another one now
+        overrun = self._marks() != self._last_marks
+        if written == 0 and not overrun:
             return
-        if written != 1 or not self._announced:
+        if written != 1 or not self._announced or overrun:
             # Who wrote this may have begun with a reset, which a buffer without next observations does not show
             self._seams[self._pos] |= self._seam is not None or self._lag == 0
             self._stale[self._pos] |= self._seam == "unknown" or self._lag == 0
@@ -140,8 +142,8 @@ class ReplayWindows:
             ring.step[buffer.pos] = ring.step[slot] + 1
 
     def _marks(self) -> bytes:
-        """What tells the newest transition from others, without looking at its observation."""
-        newest = self.replay_buffer.pos - 1
+        """What tells the newest transition that was numbered from others, without looking at its observation."""
+        newest = self._pos - 1
         return b"".join(array[newest].tobytes() for array in (self.replay_buffer.actions, self.replay_buffer.rewards))
 
     def _rebuild(self, first_step: NDArray[np.int64] | None = None) -> None:

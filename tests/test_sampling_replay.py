@@ -3,23 +3,26 @@
 import io
 from typing import Any
 
-import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.her import HerReplayBuffer
 
 from cpc_rl.sampling import ReplayWindows, Windows
 from tests.stamped_env import read_stamps
 from tests.window_checks import ACTIONS, DICT, IMAGE, Episodes, Expected, check_draws
 
-KINDS = ("plain", "memory", "dict", "n-step")
+KINDS = ("plain", "memory", "dict", "n-step", "hindsight")
 
 
 def make_buffer(kind: str, size: int, n_envs: int) -> ReplayBuffer:
     arguments: dict[str, Any] = {"device": "cpu", "n_envs": n_envs}
     if kind == "dict":
         return DictReplayBuffer(size * n_envs, DICT, ACTIONS, **arguments)
+    if kind == "hindsight":
+        # The environment is only asked for the rewards of goals that were not pursued, which no window holds
+        return HerReplayBuffer(size * n_envs, DICT, ACTIONS, env=None, **arguments)  # type: ignore[arg-type]
     if kind == "n-step":
         return NStepReplayBuffer(size * n_envs, IMAGE, ACTIONS, n_steps=3, **arguments)
     memory = {"optimize_memory_usage": True, "handle_timeout_termination": False} if kind == "memory" else {}
@@ -54,7 +57,7 @@ EVENTS = ["write"] * 12 + ["reset", "go on", "interrupt", "draw", "save and load
     size=st.integers(2, 12),
     n_envs=st.integers(1, 3),
     end=st.sampled_from([0.0, 0.1, 0.4, 1.0]),
-    events=st.lists(st.sampled_from(EVENTS), max_size=60),
+    events=st.lists(st.sampled_from(EVENTS), min_size=15, max_size=80),
     horizon=st.integers(0, 5),
     seed=st.integers(0, 1000),
 )
@@ -88,11 +91,13 @@ def test_every_frame_is_in_its_place(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    kind=st.sampled_from(["plain", "dict", "n-step"]),
+    kind=st.sampled_from(["plain", "dict", "n-step", "hindsight"]),
     size=st.integers(2, 12),
     n_envs=st.integers(1, 3),
     end=st.sampled_from([0.0, 0.1, 0.4]),
-    events=st.lists(st.sampled_from(["write"] * 4 + ["announced write", "reset", "interrupt", "draw"]), max_size=40),
+    events=st.lists(
+        st.sampled_from(["write"] * 4 + ["announced write", "reset", "interrupt", "draw"]), min_size=10, max_size=60
+    ),
     seed=st.integers(0, 1000),
 )
 def test_unannounced_writes_and_resets_are_found(
@@ -102,20 +107,25 @@ def test_unannounced_writes_and_resets_are_found(
     buffer, episodes = make_buffer(kind, size, n_envs), Episodes(n_envs, seed, end)
     source = ReplayWindows(buffer, ACTIONS)
     generator = torch.Generator().manual_seed(seed)
-    marked = False
+    unmarked = marked = False
     for event in [*events, "draw"]:
         if event == "write":
             write(buffer, episodes)
         elif event == "announced write":
+            if unmarked:
+                # Who announces writes also says that training starts
+                source.mark_seam(reset=True)
+                unmarked, marked = False, True
             source.note_step()
             write(buffer, episodes)
         elif event == "reset":
             episodes.reset()
+            unmarked = True
         elif event == "interrupt":
             source.note_step()
             source.mark_seam(reset=True)
             episodes.reset()
-            marked = True
+            unmarked, marked = False, True
         else:
             expected = expected_windows(buffer, episodes, 3)
             for candidate in (source, ReplayWindows(buffer, ACTIONS)):
