@@ -25,7 +25,7 @@ def shift_by_loop(images, offsets, pad):
     return np.stack([image[:, dy : dy + height, dx : dx + width] for image, (dy, dx) in zip(padded, offsets, strict=True)])
 
 
-@pytest.mark.parametrize("pad", [0, 1, 4, 15])
+@pytest.mark.parametrize("pad", [0, 1, 4, 10, 15])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 def test_shift_equals_a_plain_loop(pad, dtype):
     images = random_images().to(dtype)
@@ -33,6 +33,15 @@ def test_shift_equals_a_plain_loop(pad, dtype):
     shifted = shift(images, offsets, pad)
     assert shifted.dtype == dtype
     np.testing.assert_array_equal(shifted.numpy(), shift_by_loop(images.numpy(), offsets.tolist(), pad))
+
+
+def test_shift_by_every_offset_at_the_ends_of_the_batch():
+    for n in (1, 2, 3):
+        images = random_images(n, 2, 6, 5)
+        for offset in np.ndindex(7, 7):
+            offsets = torch.tensor(offset).expand(n, 2)
+            expected = shift_by_loop(images.numpy(), [offset] * n, 3)
+            np.testing.assert_array_equal(shift(images, offsets, 3).numpy(), expected)
 
 
 def test_shift_of_images_in_another_memory_format():

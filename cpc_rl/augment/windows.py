@@ -9,30 +9,31 @@ from torch import Tensor
 from cpc_rl.augment.base import Augmentation, check_positive, check_range, draw_integers
 
 
-def take_windows(images: Tensor, rows: Tensor, left: Tensor, width: int) -> Tensor:
-    """
-    Reads from each sample the pixels of ``rows``, ``width`` of them from column ``left`` on.
+def _gather_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of (N, C, H, W) ``images`` where each sample's ``rows`` (N, h) and ``columns`` (N, w) cross: (N, C, h, w)."""
+    n, channels, height, width = images.shape
+    index = rows[:, :, None] * width + columns[:, None, :]  # (N, h, w)
+    index = index.view(n, 1, rows.shape[1] * columns.shape[1]).expand(n, channels, -1)
+    pixels = images.reshape(n, channels, height * width).gather(2, index)
+    return pixels.view(n, channels, rows.shape[1], columns.shape[1])
 
-    Every row of every output image is a run of adjacent numbers in memory. The quick way therefore views the batch as all such
-    runs, overlapping, and copies whole ones: three times as fast on CPU as any gather of single pixels
-    (benchmarks/augment_speed.md). Its backward pass would materialise every overlapping run, so gradients take the gather.
 
-    :param images: (N, C, H, W), any dtype
-    :param rows: (N, h) int64, within 0..H-1
-    :param left: (N,) int64, within 0..W-width
-    :param width: w, the width of the windows in pixels
-    :return: (N, C, h, w)
+def _copy_runs(images: Tensor, rows: Tensor, left: Tensor, width: int) -> Tensor:
     """
-    n, channels, height_in, width_in = images.shape
-    height = rows.shape[1]
-    starts = rows * width_in + left[:, None]  # (N, h): where each row's run starts within its channel
-    if n == 0 or (images.requires_grad and torch.is_grad_enabled()):
-        pixels = starts[:, :, None] + torch.arange(width, device=images.device)  # (N, h, w)
-        index = pixels.view(n, 1, height * width).expand(n, channels, height * width)
-        return images.reshape(n, channels, height_in * width_in).gather(2, index).view(n, channels, height, width)
-    planes = torch.arange(n * channels, device=images.device).view(n, channels, 1) * (height_in * width_in)
+    As :func:`_gather_pixels` for ``width`` adjacent columns from ``left`` (N,) on. Each row of the output is then a run of
+    adjacent numbers in memory: the batch is viewed as all such runs, overlapping, and whole ones are copied, which is several
+    times as fast on CPU as a gather of pixels (benchmarks/augment_speed.md).
+    """
+    n, channels, height, width_in = images.shape
+    planes = torch.arange(n * channels, device=images.device).view(n, channels, 1) * (height * width_in)
+    starts = planes + (rows * width_in + left[:, None])[:, None, :]  # (N, C, h)
     runs = images.reshape(-1).unfold(0, width, 1)  # a view, no copy
-    return runs.index_select(0, (planes + starts[:, None, :]).view(-1)).view(n, channels, height, width)
+    return runs.index_select(0, starts.view(-1)).view(n, channels, rows.shape[1], width)
+
+
+def _can_copy_runs(images: Tensor) -> bool:
+    # The backward pass would materialise every overlapping run.
+    return len(images) > 0 and not (images.requires_grad and torch.is_grad_enabled())
 
 
 def shift(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
@@ -48,9 +49,12 @@ def shift(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
     n, channels, height, width = images.shape
     # Rows need no padding: whole rows are looked up, so that a clamped row number does the same.
     rows = (torch.arange(height, device=images.device) + offsets[:, :1] - pad).clamp_(0, height - 1)  # (N, H)
+    if images.element_size() > 1 or not _can_copy_runs(images):  # a padded copy of floats costs more than copying runs saves
+        columns = (torch.arange(width, device=images.device) + offsets[:, 1:] - pad).clamp_(0, width - 1)  # (N, W)
+        return _gather_pixels(images, rows, columns)
     sides = (n, channels, height, pad)
     padded = torch.cat((images[..., :1].expand(sides), images, images[..., -1:].expand(sides)), dim=3)
-    return take_windows(padded, rows, offsets[:, 1], width)
+    return _copy_runs(padded, rows, offsets[:, 1], width)
 
 
 def crop(images: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
@@ -59,8 +63,10 @@ def crop(images: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
     :param offsets: (N, 2) int64, the (top, left) corner of each sample's crop, within 0..H-height and 0..W-width
     :return: (N, C, height, width)
     """
-    rows = torch.arange(height, device=images.device) + offsets[:, :1]
-    return take_windows(images, rows, offsets[:, 1], width)
+    rows = torch.arange(height, device=images.device) + offsets[:, :1]  # (N, height)
+    if _can_copy_runs(images):
+        return _copy_runs(images, rows, offsets[:, 1], width)
+    return _gather_pixels(images, rows, torch.arange(width, device=images.device) + offsets[:, 1:])
 
 
 @dataclass(frozen=True)
