@@ -52,9 +52,9 @@ class DiscreteActions(gym.ActionWrapper, gym.utils.RecordConstructorArgs):
     def action(self, action: Any) -> np.ndarray:
         """
         :param action: index of a row.
-        :return: the row, (A,) in the environment's own dtype.
+        :return: the row, (A,) in the environment's own dtype, its own copy.
         """
-        return self.table[int(action)]
+        return self.table[int(action)].copy()
 
 
 def action_table(actions: str | Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:

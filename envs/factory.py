@@ -68,10 +68,10 @@ def make_env(
         env = gym.make(spec, render_mode=render_mode, disable_env_checker=True, **kwargs)
     except (gym.error.Error, TypeError, ImportError) as error:
         raise ValueError(f"The environment {env_id!r} could not be made: {error}") from error
-    if render_mode is not None and env.unwrapped.render_mode != render_mode:
-        modes = env.metadata.get("render_modes") or "none"
+    modes = env.metadata.get("render_modes") or []
+    if render_mode is not None and render_mode not in modes:
         env.close()
-        raise ValueError(f"{env_id} cannot be rendered as {render_mode!r}; its render modes: {modes}.")
+        raise ValueError(f"{env_id} cannot be rendered as {render_mode!r}; its render modes are {modes}.")
     env = _with_actions(env, actions)
     if fast:
         return env
