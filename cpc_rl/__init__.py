@@ -1,8 +1,10 @@
 """Contrastive representation learning for any Stable-Baselines3 agent that sees pixels."""
 
 from cpc_rl.augment import make_augmentation
+from cpc_rl.augmentation import AugmentationCallback
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.encoding import encode, load_encoder, save_encoder
+from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
 from cpc_rl.objectives import CPC, CURL, OBJECTIVES, Objective
 
 __version__ = "0.1.0"
@@ -11,10 +13,15 @@ __all__ = [
     "CPC",
     "CURL",
     "OBJECTIVES",
+    "AugmentationCallback",
     "ContrastiveCallback",
+    "DrQExtractor",
+    "ImpalaExtractor",
+    "NatureExtractor",
     "Objective",
     "encode",
     "load_encoder",
     "make_augmentation",
+    "pinned_policy_kwargs",
     "save_encoder",
 ]

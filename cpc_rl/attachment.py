@@ -40,7 +40,7 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
     optimizers = _optimizers(model.policy)
     if not optimizers:
         raise ValueError(f"{name} trains its policy without an optimiser, so there is no gradient that a head could join.")
-    candidates = {}
+    candidates: dict[str, tuple[BaseFeaturesExtractor, tuple[Optimizer, ...]]] = {}
     for path, module in outermost_extractors(model.policy).items():
         parameters = {id(p) for p in module.parameters()}
         owners = tuple(o for o in optimizers if any(id(p) in parameters for group in o.param_groups for p in group["params"]))
@@ -49,8 +49,8 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
     if not candidates:
         extractor = type(next(iter(outermost_extractors(model.policy).values()), None)).__name__
         raise ValueError(
-            f"The features extractor of this {name} ({extractor}) has no trainable parameters, so a head has nothing to train. "
-            "Use image observations with 'CnnPolicy' or 'MultiInputPolicy', or pass policy_kwargs=dict(features_extractor_class=...)."
+            f"The features extractor of this {name} ({extractor}) has no trainable parameters, so a head has nothing to "
+            "train. Use image observations with 'CnnPolicy' or 'MultiInputPolicy', or pass an extractor in policy_kwargs."
         )
     roles = ["shared"] if len(candidates) == 1 else [_role(path, name) for path in candidates]
     return [
@@ -71,8 +71,8 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
         raise ValueError(f"encoder is {encoder!r}, but it takes one of {', '.join(map(repr, ENCODERS))}.")
     if encoder == "tied" and len({id(o) for site in sites for o in site.optimizers}) < 2:
         raise ValueError(
-            "encoder='tied' is for algorithms whose actor and critic have an optimiser and an extractor each (SAC, TQC, TD3, DDPG, "
-            "CrossQ with share_features_extractor=False); this model has not, so leave encoder at its default."
+            "encoder='tied' is for algorithms whose actor and critic have an optimiser and an extractor each (SAC, TQC, TD3, "
+            "DDPG, CrossQ with share_features_extractor=False); this model has not, so leave encoder at its default."
         )
     if len(sites) == 1 or encoder == "both":
         return sites
@@ -113,8 +113,8 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
     }
     if not images:
         raise ValueError(
-            f"{type(extractor).__name__} has no trainable part for an image entry in its `extractors`, as CombinedExtractor has, and "
-            "the entries of this Dict space cannot be told apart otherwise: a head could match samples by their vector entries."
+            f"{type(extractor).__name__} has no trainable part for an image entry in its `extractors`, as CombinedExtractor "
+            "has, and a head that reads the whole of it could match samples by their vector entries."
         )
     return Encoder(images, observation_space, normalize_images)
 
@@ -125,7 +125,7 @@ def is_trpo(model: BaseAlgorithm) -> bool:
 
 
 def _optimizers(policy: nn.Module) -> list[Optimizer]:
-    """Optimisers of the policy, its actor and its critic, in this order: a shared extractor is moved by the first that holds it."""
+    """Those of the policy, its actor and its critic, in this order: the first that holds a shared extractor moves it."""
     holders = (policy, getattr(policy, "actor", None), getattr(policy, "critic", None))
     found = [getattr(holder, "optimizer", None) for holder in holders]
     return [o for o in found if isinstance(o, Optimizer)]

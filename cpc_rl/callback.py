@@ -9,9 +9,10 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
+from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Balance, Coefficient
 from cpc_rl.head import Head, signature
-from cpc_rl.injection import Injection, Tie
+from cpc_rl.injection import Guard, Injection, Tie
 from cpc_rl.monitor import Monitor
 from cpc_rl.objectives import OBJECTIVES, Objective
 from cpc_rl.persistence import store_live, stored_state
@@ -71,7 +72,8 @@ class ContrastiveCallback(BaseCallback):
             raise ValueError(f"batch_size is {batch_size}, but a contrast needs at least 2 windows.")
         if every < 1 or start < 0 or learning_rate <= 0:
             raise ValueError(
-                f"every is {every}, start is {start} and learning_rate is {learning_rate}, but they must be at least 1, at least 0 and above 0."
+                f"every is {every}, start is {start} and learning_rate is {learning_rate}, but they must be at least 1, "
+                "at least 0 and above 0."
             )
         Balance(coef, gradient_ratio)  # raises now rather than at the start of training
         self.objective_class = objective_class(objective)
@@ -84,6 +86,7 @@ class ContrastiveCallback(BaseCallback):
         self._injections: list[Injection] = []
         self._monitors: dict[int, Monitor] = {}
         self._tie: Tie | None = None
+        self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
 
     # -- attaching ------------------------------------------------------------------------------------------------
@@ -96,6 +99,12 @@ class ContrastiveCallback(BaseCallback):
         self._tie = self._make_tie(sites) if self.encoder == "tied" else None
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
+        guard = Guard()
+
+        def alive() -> bool:
+            return self.model.start_time == token
+
+        self._augmentation = AugmentationDriver(self.model, guard, alive, seed=self._seed())
         for number, site in enumerate(chosen):
             head = self._make_head(site, number)
             suffix = f"_{site.role}" if len(chosen) > 1 else ""
@@ -105,8 +114,9 @@ class ContrastiveCallback(BaseCallback):
                 Injection(
                     site,
                     head,
+                    guard=guard,
                     draw=self._draw,
-                    alive=lambda: self.model.start_time == token,
+                    alive=alive,
                     progress=lambda: self.model._current_progress_remaining,
                     report=lambda h, metrics, windows: self._monitors[id(h)].add(metrics, windows),
                     every=self.every,
@@ -116,22 +126,30 @@ class ContrastiveCallback(BaseCallback):
         self._restore()
         store_live(self.model, self._collect)
         if self.verbose > 0:
-            places = ", ".join(f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True))
+            places = ", ".join(
+                f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
+            )
             print(f"ContrastiveCallback: {self.objective_name} on {places}")
 
     def _make_head(self, site: Site, number: int) -> Head:
-        seed = self.seed if self.seed is not None else self.model.seed
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        seed = self._seed()
         separate = self.gradient == "separate" or is_trpo(self.model)
         device = next(site.encoder.parameters()).device
         # Building the head draws its first weights: not from the generators that the agent draws from.
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed + number)
-            objective = self.objective_class(site.encoder, action_dim(self.model.action_space), **self.objective_kwargs).to(device)
+            objective = self.objective_class(site.encoder, action_dim(self.model.action_space), **self.objective_kwargs).to(
+                device
+            )
         coef: Coefficient = 1.0 if separate and self.coef == "auto" else self.coef
         balance = Balance(coef, self.gradient_ratio)
-        return Head(objective, site.encoder, balance, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
+        return Head(
+            objective, site.encoder, balance, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number
+        )
+
+    def _seed(self) -> int:
+        seed = self.seed if self.seed is not None else self.model.seed
+        return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
 
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
@@ -157,6 +175,8 @@ class ContrastiveCallback(BaseCallback):
         if isinstance(self._windows, RolloutWindows):
             buffer = self.model.rollout_buffer  # type: ignore[attr-defined]
             self._windows.add(buffer)
+        if self._augmentation is not None:
+            self._augmentation.attach()
         if self.num_timesteps < self.start:
             return
         if self._tie is not None:
@@ -174,13 +194,16 @@ class ContrastiveCallback(BaseCallback):
 
     def _draw(self, head: Head) -> Windows | None:
         assert self._windows is not None
-        return self._windows.sample(self.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys)
+        return self._windows.sample(
+            self.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys
+        )
 
     def _detach(self) -> None:
         for injection in self._injections:
             injection.detach()
-        if self._tie is not None:
-            self._tie.detach()
+        for part in (self._tie, self._augmentation):
+            if part is not None:
+                part.detach()
 
     def _flush(self, at_least: int) -> None:
         for head in self.heads.values():
@@ -208,8 +231,8 @@ class ContrastiveCallback(BaseCallback):
             entry = stored["heads"].get(role)
             if entry is None or entry["signature"] != self._signature(head):
                 warnings.warn(
-                    f"This model carries the state of a head with other settings than those of the '{role}' head now; it starts anew. "
-                    "To go on with it, give the callback the settings that it had.",
+                    f"This model carries the state of a head with other settings than those of the '{role}' head now; it "
+                    "starts anew. To go on with it, give the callback the settings that it had.",
                     stacklevel=2,
                 )
                 continue

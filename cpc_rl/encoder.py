@@ -24,7 +24,9 @@ class Encoder(nn.Module):
     :param normalize_images: whether the policy divides uint8 images by 255
     """
 
-    def __init__(self, extractors: dict[str, nn.Module], observation_space: spaces.Space, normalize_images: bool = True) -> None:
+    def __init__(
+        self, extractors: dict[str, nn.Module], observation_space: spaces.Space, normalize_images: bool = True
+    ) -> None:
         super().__init__()
         self.extractors = nn.ModuleDict(extractors)
         self.observation_space = observation_space

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from cpc_rl.attachment import choose_sites, find_sites, target_extractors
+from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
 
 FORMAT = "cpc_rl.encoder.1"
 
@@ -54,7 +54,7 @@ def save_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> Path:
     description = {
         "format": FORMAT,
         "class": f"{type(site.extractor).__module__}.{type(site.extractor).__qualname__}",
-        "keywords": {k: v for k, v in policy.features_extractor_kwargs.items()},
+        "keywords": dict(policy.features_extractor_kwargs),
         "features_dim": site.extractor.features_dim,
         "observation_space": str(policy.observation_space),
         "normalize_images": bool(policy.normalize_images),
@@ -91,12 +91,12 @@ def load_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> None:
             mine, theirs = (tuple(side[name].shape) if name in side else None for side in (own, tensors))
             if mine != theirs:
                 raise ValueError(
-                    f"The encoder in {os.fspath(file)} does not fit this model: layer '{name}' is {theirs or 'absent'} in the file and "
-                    f"{mine or 'absent'} in the model's {type(extractor).__name__}."
+                    f"The encoder in {os.fspath(file)} does not fit this model: layer '{name}' is {theirs or 'absent'} in the "
+                    f"file and {mine or 'absent'} in the model's {type(extractor).__name__}."
                 )
     for extractor in extractors:
         extractor.load_state_dict(tensors)
 
 
-def _site(model: BaseAlgorithm):
+def _site(model: BaseAlgorithm) -> Site:
     return choose_sites(find_sites(model), "critic")[0]

@@ -65,7 +65,9 @@ class Head:
             at_features_and_head = torch.autograd.grad(loss, [*features, *self.parameters], allow_unused=True)
         at_features, head = at_features_and_head[: len(features)], at_features_and_head[len(features) :]
         used = [(z, g) for z, g in zip(features, at_features, strict=True) if g is not None]
-        norm = torch.stack([torch.linalg.vector_norm(g) for _, g in used]).square().sum().sqrt() if used else loss.new_zeros(())
+        norm = (
+            torch.stack([torch.linalg.vector_norm(g) for _, g in used]).square().sum().sqrt() if used else loss.new_zeros(())
+        )
         coef = self.balance.coefficient(rl_norm, norm, progress_remaining)
         metrics["coef"] = coef
         if rl_norm is not None:
@@ -116,7 +118,11 @@ class Head:
 def signature(objective: Objective, keywords: dict[str, Any], settings: dict[str, Any]) -> str:
     """A text that is the same for two heads whose state can be exchanged."""
     shapes = {name: list(value.shape) for name, value in objective.state_dict().items()}
-    return json.dumps({"objective": type(objective).__name__, "keywords": keywords, "shapes": shapes, **settings}, default=repr, sort_keys=True)
+    return json.dumps(
+        {"objective": type(objective).__name__, "keywords": keywords, "shapes": shapes, **settings},
+        default=repr,
+        sort_keys=True,
+    )
 
 
 @contextmanager

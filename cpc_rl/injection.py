@@ -16,6 +16,18 @@ from cpc_rl.sampling import Windows
 NOTHING = AuxiliaryGradient({}, [])
 
 
+class Guard:
+    """Marks the passes that are our own, so that no hook takes them for the algorithm's. One for all hooks of a model."""
+
+    busy = False
+
+    def __enter__(self) -> None:
+        self.busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self.busy = False
+
+
 class Injection:
     """
     Joint mode: when the algorithm's backward pass reaches a parameter of the encoder, its gradient grows by the
@@ -27,6 +39,7 @@ class Injection:
 
     :param site: the encoder and its optimisers
     :param head: the head
+    :param guard: shared by all hooks of the model
     :param draw: gives a batch of windows, or ``None`` while there are too few
     :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
     :param progress: remaining progress, from 1 to 0
@@ -40,6 +53,7 @@ class Injection:
         site: Site,
         head: Head,
         *,
+        guard: Guard,
         draw: Callable[[Head], Windows | None],
         alive: Callable[[], bool],
         progress: Callable[[], float],
@@ -47,12 +61,11 @@ class Injection:
         every: int = 1,
         rl_norm: bool = True,
     ) -> None:
-        self.site, self.head = site, head
+        self.site, self.head, self.guard = site, head, guard
         self.draw, self.alive, self.progress, self.report = draw, alive, progress, report
         self.every, self.rl_norm = every, rl_norm
         self.updates = 0
         self._handles: list[RemovableHandle] = []
-        self._busy = False
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: list[Tensor] = []
 
@@ -77,12 +90,12 @@ class Injection:
         self._pending = None
 
     def _watch_features(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
-        if self._busy or not features.requires_grad:
+        if self.guard.busy or not features.requires_grad:
             return
         features.register_hook(lambda gradient: self._squared_norms.append(gradient.square().sum()))
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
-        if self._busy:  # the head's own backward pass comes by here as well
+        if self.guard.busy:  # the head's own backward pass comes by here as well
             return None
         if not self.alive():
             self.detach()
@@ -114,11 +127,8 @@ class Injection:
         if windows is None:
             return NOTHING
         rl_norm = torch.stack(squared_norms).sum().sqrt() if squared_norms else None
-        self._busy = True
-        try:
+        with self.guard:
             gradient, metrics = self.head.gradient(windows, rl_norm, self.progress())
-        finally:
-            self._busy = False
         self.report(self.head, metrics, windows)
         return gradient
 
@@ -139,7 +149,9 @@ class Tie:
     def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
         self.pairs = list(zip(actor.parameters(), critic.parameters(), strict=False))
         if [p.shape for p in actor.parameters()] != [p.shape for p in critic.parameters()]:
-            raise ValueError("encoder='tied' needs the same features extractor for actor and critic, but their parameters differ.")
+            raise ValueError(
+                "encoder='tied' needs the same features extractor for actor and critic, but their parameters differ."
+            )
         self.held = False
 
     def attach(self) -> None:

@@ -36,7 +36,8 @@ def info_nce(scores: Tensor, targets: Tensor, candidates: Tensor | None = None) 
     """
     if scores.dim() != 2 or targets.shape != scores.shape[:1]:
         raise ValueError(
-            f"info_nce takes scores (N, K) and targets (N,), but got scores {tuple(scores.shape)} and targets {tuple(targets.shape)}."
+            f"info_nce takes scores (N, K) and targets (N,), but got scores {tuple(scores.shape)} and "
+            f"targets {tuple(targets.shape)}."
         )
     if candidates is None:
         ceiling = scores.new_full(targets.shape, math.log(scores.shape[1]))

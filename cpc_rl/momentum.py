@@ -4,7 +4,7 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -26,9 +26,12 @@ def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
     :param tau: step towards the source, between 0 (stay) and 1 (copy)
     :raises ValueError: if the structures differ
     """
-    targets, sources = list(target.parameters()), list(source.parameters())
+    targets: list[Tensor] = list(target.parameters())
+    sources: list[Tensor] = list(source.parameters())
     if [p.shape for p in targets] != [p.shape for p in sources]:
-        raise ValueError("momentum_update takes two modules of the same structure, but their parameters differ in number or shape.")
+        raise ValueError(
+            "momentum_update takes two modules of the same structure, but their parameters differ in number or shape."
+        )
     torch._foreach_lerp_(targets, sources, tau)
     for buffer, other in zip(target.buffers(), source.buffers(), strict=True):
         buffer.copy_(other)

@@ -59,7 +59,8 @@ class Monitor:
             logger.record(f"representation/uniformity{self.suffix}", float(uniformity(z)))
         if num_timesteps >= self.next_picture:
             self.next_picture = num_timesteps + self.picture_freq
-            picture = pair_picture(*(next(iter(head.encoder.images(view).values())) for view in (anchors, positives)))
+            shown, answer = (next(iter(head.encoder.images(view).values())) for view in (anchors, positives))
+            picture = pair_picture(shown, answer)
             logger.record(f"{self.prefix}/pairs", Image(picture, "HWC"), exclude=NOT_PRINTED)
         self.sums, self.counts, self.windows = {}, {}, None
 
@@ -69,8 +70,8 @@ class Monitor:
         if abs(means["loss"] - means["mi_ceiling"]) < 1e-6 * max(1.0, means["mi_ceiling"]):
             self.warned = True
             warnings.warn(
-                f"{self.prefix}: the loss is exactly log K = {math.exp(means['mi_ceiling']):.0f} equal guesses, so every observation looks "
-                "the same to the head. The buffer it reads may be empty, or the features have collapsed.",
+                f"{self.prefix}: the loss is exactly that of {math.exp(means['mi_ceiling']):.0f} equal guesses, so every "
+                "observation looks the same to the head. The buffer may be empty, or the features have collapsed.",
                 stacklevel=2,
             )
 

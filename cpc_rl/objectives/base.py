@@ -53,7 +53,9 @@ class Objective(nn.Module):
         """Anchors and their positives as images, augmented, for pictures and for figures of the representation."""
         anchors, positives = frame(windows.observations, 0), frame(windows.observations, self.horizon)
         if self.shuffled:
-            positives = {k: v.roll(1, 0) for k, v in positives.items()} if isinstance(positives, Mapping) else positives.roll(1, 0)
+            positives = (
+                {k: v.roll(1, 0) for k, v in positives.items()} if isinstance(positives, Mapping) else positives.roll(1, 0)
+            )
         return self.augmented(anchors), self.augmented(positives)
 
     def positives(self, targets: Tensor, rows: Tensor | None = None) -> Tensor:

@@ -67,13 +67,15 @@ class CPC(Objective):
             losses.append(masked_mean(part.loss, rows))
             parts.append(part)
             valid_rows.append(rows)
-        metrics = contrast_metrics(Contrast(*(torch.cat(column) for column in zip(*parts, strict=True))), torch.cat(valid_rows))
+        metrics = contrast_metrics(
+            Contrast(*(torch.cat(column) for column in zip(*parts, strict=True))), torch.cat(valid_rows)
+        )
         loss = torch.stack(losses).mean()
         metrics["loss"] = loss.detach()
         return loss, metrics
 
     def context(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Contexts ``c_0 .. c_{L-1}``, shape ``(B, L, context_dim)``, of features ``(B, L, F)`` and actions ``(B, L-1, A)``."""
+        """Contexts ``c_0 .. c_{L-1}``, ``(B, L, context_dim)``, of features ``(B, L, F)`` and actions ``(B, L-1, A)``."""
         if self.actions:
             before = torch.cat([torch.zeros_like(actions[:, :1]), actions], dim=1)  # nothing is known of what led to frame 0
             z = torch.cat([z, before], dim=-1)

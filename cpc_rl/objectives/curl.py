@@ -26,7 +26,13 @@ class CURL(Objective):
     """
 
     def __init__(
-        self, encoder: Encoder, action_dim: int = 0, *, tau: float = 0.05, augment: Any = "random_shift", shuffled: bool = False
+        self,
+        encoder: Encoder,
+        action_dim: int = 0,
+        *,
+        tau: float = 0.05,
+        augment: Any = "random_shift",
+        shuffled: bool = False,
     ) -> None:
         super().__init__(encoder, action_dim, augment=augment, shuffled=shuffled)
         if not 0.0 < tau <= 1.0:

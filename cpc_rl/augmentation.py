@@ -1,0 +1,112 @@
+"""The augmentation of the algorithm's own batches, where the features extractor asks for one."""
+
+from collections.abc import Callable, Iterable
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from cpc_rl.attachment import find_sites, is_trpo, target_extractors
+from cpc_rl.consistency import ConsistencyInjection
+from cpc_rl.image_extractor import ImageExtractor
+from cpc_rl.injection import Guard
+
+
+class AugmentationDriver:
+    """
+    Switches the extractors' augmentation on while ``train()`` runs, and off while the agent acts.
+
+    Off-policy as in DrQ (Kostrikov et al. 2021): every pass of an update sees augmented images, ``obs`` and ``next_obs``, online
+    and target networks. On-policy as in DrAC: see :class:`cpc_rl.consistency.ConsistencyInjection`.
+
+    :param model: any model; nothing happens if none of its extractors has an augmentation
+    :param guard: shared with the heads' hooks
+    :param alive: says whether the ``learn()`` that this belongs to still runs
+    :param weight: of DrAC's terms
+    :param seed: of the draws
+    :raises ValueError: if the algorithm cannot keep consistent under augmentation
+    """
+
+    def __init__(
+        self, model: BaseAlgorithm, guard: Guard, alive: Callable[[], bool], weight: float = 0.1, seed: int = 0
+    ) -> None:
+        self.online = _augmenting(site.extractor for site in find_sites(model))
+        self.targets = _augmenting(target_extractors(model))
+        self.consistency: ConsistencyInjection | None = None
+        for number, extractor in enumerate(self.online + self.targets):
+            if extractor.augment_seed == 0:  # a callback before this one, or a resumed run, goes on with its draws
+                extractor.augment_seed = seed + 1 + number
+        if not self.online or not isinstance(model, OnPolicyAlgorithm):
+            return
+        policy = model.policy
+        if is_trpo(model) or not isinstance(policy, ActorCriticPolicy) or hasattr(policy, "lstm_actor"):
+            raise ValueError(
+                f"The extractor of this {type(model).__name__} has an augmentation. On-policy that keeps policy and value "
+                "consistent (DrAC), for PPO, A2C and MaskablePPO only: leave augment out; a head augments for itself."
+            )
+        self.consistency = ConsistencyInjection(policy, guard, alive, weight)
+
+    def attach(self) -> None:
+        if self.consistency is not None:
+            self.consistency.attach()
+            return
+        for extractor in self.online:
+            extractor.augment_mode = "train"
+        for extractor in self.targets:
+            extractor.augment_mode = "always"
+
+    def detach(self) -> None:
+        if self.consistency is not None:
+            self.consistency.detach()
+        for extractor in self.online + self.targets:
+            extractor.augment_mode = "off"
+
+
+class AugmentationCallback(BaseCallback):
+    """
+    Drives the ``augment`` of the features extractor without any contrastive head: the arm that every claim for one needs.
+
+    :class:`cpc_rl.ContrastiveCallback` does the same beside its head: use one of the two.
+
+    :param weight: of DrAC's terms, on-policy only (alpha_r of the paper)
+    :param verbose: as in SB3
+    :raises ValueError: at the start of ``learn()``, if no extractor has an augmentation
+    """
+
+    def __init__(self, weight: float = 0.1, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        self.weight = weight
+        self.driver: AugmentationDriver | None = None
+
+    def _init_callback(self) -> None:
+        if self.driver is not None:
+            self.driver.detach()
+        token = self.model.start_time
+        self.driver = AugmentationDriver(
+            self.model, Guard(), lambda: self.model.start_time == token, self.weight, seed=self.model.seed or 0
+        )
+        if not self.driver.online:
+            raise ValueError(
+                "AugmentationCallback finds no extractor with an augmentation: pass policy_kwargs=dict("
+                "features_extractor_class=cpc_rl.NatureExtractor, features_extractor_kwargs=dict(augment='random_shift'))."
+            )
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        assert self.driver is not None
+        self.driver.detach()
+
+    def _on_rollout_end(self) -> None:
+        assert self.driver is not None
+        self.driver.attach()
+
+    def _on_training_end(self) -> None:
+        if self.driver is not None:
+            self.driver.detach()
+
+
+def _augmenting(extractors: Iterable[object]) -> list[ImageExtractor]:
+    return [e for e in extractors if isinstance(e, ImageExtractor) and e.augmentation is not None]

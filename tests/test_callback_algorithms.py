@@ -1,0 +1,156 @@
+"""The callback on all twelve algorithms."""
+
+import pytest
+import torch
+
+from cpc_rl import ContrastiveCallback
+from tests.algorithms import ALGORITHMS, CONTINUOUS, ON_POLICY, hooks_left, make_model, same_parameters, steps
+
+OFF_POLICY_PAIRS = ("SAC", "TQC", "TD3", "DDPG", "CrossQ")
+
+
+@pytest.mark.parametrize("objective", ["curl", "cpc"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_with_coefficient_zero_the_head_runs_and_the_agent_is_bit_identical(name, objective):
+    plain = make_model(name).learn(steps(name))
+    watched = make_model(name)
+    callback = ContrastiveCallback(objective, coef=0, batch_size=4)
+    watched.learn(steps(name), callback=callback)
+    (head,) = callback.heads.values()
+    assert head.steps >= 2
+    assert same_parameters(plain, watched)
+    assert hooks_left(watched) == 0
+
+
+@pytest.mark.parametrize("dict_obs", [False, True])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_head_trains_the_encoder_and_logs(name, dict_obs):
+    plain = make_model(name, 2, dict_obs).learn(2 * steps(name))
+    model = make_model(name, 2, dict_obs)
+    callback = ContrastiveCallback("cpc", batch_size=4, start=30)
+    model.learn(2 * steps(name), callback=callback)
+    (head,) = callback.heads.values()
+    assert head.steps >= 2
+    encoders = [dict(m.policy.named_parameters()) for m in (plain, model)]
+    changed = [n for n in encoders[0] if "features_extractor" in n and not torch.equal(encoders[0][n], encoders[1][n])]
+    assert changed
+    assert hooks_left(model) == 0
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+@pytest.mark.parametrize("name", ON_POLICY)
+@pytest.mark.parametrize("gradient", ["joint", "separate"])
+def test_on_policy_the_encoder_stands_still_between_collection_and_the_first_minibatch(name, gradient):
+    """What the policy says of the rollout when train() begins is what it said when it collected: the ratio is 1."""
+    model = make_model(name, 2)
+    ratios = []
+
+    class Recorder(ContrastiveCallback):
+        def _on_rollout_end(self):
+            super()._on_rollout_end()
+            buffer = self.model.rollout_buffer
+            if name == "RecurrentPPO":
+                return
+            observations = torch.as_tensor(buffer.observations).flatten(0, 1)
+            actions = torch.as_tensor(buffer.actions).flatten(0, 1).squeeze(-1)
+            masks = {}
+            if name == "MaskablePPO":
+                masks["action_masks"] = torch.as_tensor(buffer.action_masks).flatten(0, 1)
+            with torch.no_grad():
+                log_prob = self.model.policy.evaluate_actions(observations, actions.long(), **masks)[1]
+            ratios.append((log_prob - torch.as_tensor(buffer.log_probs).flatten()).exp())
+
+    callback = Recorder("cpc", gradient=gradient, batch_size=4)
+    if name == "RecurrentPPO":
+        original = model.rollout_buffer.get
+
+        def get(batch_size):
+            for number, batch in enumerate(original(batch_size)):
+                if number == 0:
+                    with torch.no_grad():
+                        log_prob = model.policy.evaluate_actions(
+                            batch.observations, batch.actions.long().flatten(), batch.lstm_states, batch.episode_starts
+                        )[1]
+                    before = [float(p.detach().sum()) for p in model.policy.parameters()]
+                    if not ratios or ratios[-1][0] != before:
+                        ratios.append((before, (log_prob - batch.old_log_prob).exp()[batch.mask > 1e-8]))
+                yield batch
+
+        model.rollout_buffer.get = get
+    model.learn(4 * steps(name), callback=callback)
+    if name == "RecurrentPPO":  # get() runs once per epoch: the first epoch of every rollout comes first
+        ratios = [ratios[0][1]]
+    assert len(ratios) >= 1 and next(iter(callback.heads.values())).steps >= 2
+    assert all((ratio - 1).abs().max() < 1e-5 for ratio in ratios)
+
+
+@pytest.mark.parametrize("name", ["PPO", "MaskablePPO", "A2C", "RecurrentPPO", "TRPO"])
+def test_separate_extractors_of_actor_and_value(name):
+    model = make_model(name, policy_kwargs={"share_features_extractor": False})
+    callback = ContrastiveCallback("cpc", batch_size=4, encoder="both")
+    model.learn(steps(name), callback=callback)
+    assert set(callback.heads) == {"actor", "critic"}
+    assert all(head.steps >= 2 for head in callback.heads.values())
+
+
+@pytest.mark.parametrize("name", OFF_POLICY_PAIRS)
+@pytest.mark.parametrize("encoder", ["critic", "actor", "both"])
+def test_encoder_chooses_whom_the_head_trains(name, encoder):
+    model = make_model(name)
+    callback = ContrastiveCallback("curl", batch_size=4, encoder=encoder)
+    model.learn(steps(name), callback=callback)
+    assert set(callback.heads) == ({"actor", "critic"} if encoder == "both" else {encoder})
+    for role, head in callback.heads.items():
+        mine = {id(p) for p in getattr(model, role).features_extractor.parameters()}
+        assert {id(p) for p in head.encoder_parameters} == mine
+        assert head.steps >= 2
+
+
+@pytest.mark.parametrize("name", OFF_POLICY_PAIRS)
+def test_tied_the_actor_reads_the_critics_encoder_and_the_zip_stays_plain(name, tmp_path):
+    model = make_model(name)
+    callback = ContrastiveCallback("curl", batch_size=4, encoder="tied")
+    model.learn(steps(name), callback=callback)
+    actor, critic = model.actor.features_extractor, model.critic.features_extractor
+    for mine, theirs in zip(actor.parameters(), critic.parameters(), strict=True):
+        assert torch.equal(mine, theirs) and mine.requires_grad and mine.data_ptr() != theirs.data_ptr()
+    model.save(tmp_path / "model.zip")
+    loaded = ALGORITHMS[name].load(tmp_path / "model.zip", env=model.get_env())
+    assert same_parameters(model, loaded)
+    loaded.learn(steps(name))
+
+
+@pytest.mark.parametrize("name", ["SAC", "TQC", "TD3", "DDPG"])
+def test_one_extractor_shared_by_actor_and_critic(name):
+    shared = {"share_features_extractor": True}
+    plain = make_model(name, policy_kwargs=shared).learn(steps(name))
+    watched = make_model(name, policy_kwargs=shared)
+    callback = ContrastiveCallback("cpc", batch_size=4, coef=0)
+    watched.learn(steps(name), callback=callback)
+    assert same_parameters(plain, watched) and callback.heads["shared"].steps >= 2
+    trained = make_model(name, policy_kwargs=shared).learn(steps(name), callback=ContrastiveCallback("cpc", batch_size=4))
+    assert not same_parameters(plain, trained)
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
+def test_float_images(name):
+    from gymnasium.wrappers import TransformObservation
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from tests.stamped_env import StampedEnv
+
+    def make():
+        import gymnasium as gym
+        import numpy as np
+
+        env = StampedEnv(0, "box" if name in CONTINUOUS else "discrete")
+        space = gym.spaces.Box(0, 1, (3, 36, 36), np.float32)
+        return TransformObservation(env, lambda image: (image / 255).astype(np.float32), space)
+
+    keywords = (
+        {"n_steps": 32, "batch_size": 16} if name == "PPO" else {"learning_starts": 24, "buffer_size": 200, "batch_size": 8}
+    )
+    model = ALGORITHMS[name]("CnnPolicy", DummyVecEnv([make]), seed=0, policy_kwargs={"normalize_images": False}, **keywords)
+    callback = ContrastiveCallback("curl", batch_size=4)
+    model.learn(steps(name), callback=callback)
+    assert next(iter(callback.heads.values())).steps >= 2

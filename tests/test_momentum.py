@@ -1,0 +1,26 @@
+import pytest
+import torch
+from torch import nn
+
+from cpc_rl.momentum import momentum_copy, momentum_update
+
+
+def test_the_copy_moves_exactly_as_its_formula_says():
+    torch.manual_seed(0)
+    online = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    target = momentum_copy(online)
+    before = [p.clone() for p in target.parameters()]
+    assert not any(p.requires_grad for p in target.parameters())
+    for p in online.parameters():
+        p.data += torch.randn_like(p)
+    online(torch.randn(5, 3))
+    for _ in range(2):  # a second update moves again: nothing is used up by the first
+        momentum_update(target, online, 0.05)
+        before = [0.95 * old + 0.05 * p.detach() for old, p in zip(before, online.parameters(), strict=True)]
+        torch.testing.assert_close(list(target.parameters()), before)
+    assert torch.equal(target[1].running_mean, online[1].running_mean)
+
+
+def test_other_structures_are_refused():
+    with pytest.raises(ValueError, match="structure"):
+        momentum_update(nn.Linear(2, 2), nn.Linear(2, 3), 0.1)
