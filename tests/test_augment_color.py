@@ -89,6 +89,16 @@ def test_jitter_changes_hue_and_saturation_of_colour_alone():
     assert (changed - images).abs().mean() > 0.05
 
 
+def test_jitter_turns_the_hue_both_ways_up_to_its_setting():
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(2000, 3, 1, 1)
+    turned = ColorJitter(brightness=0, contrast=0, saturation=0, hue=0.1)(red, generator()).flatten(1)
+    assert (turned[:, 0] == 1).all()
+    # From red, the hue goes by green one way and by blue the other, reaching either in a sixth of the circle.
+    for other in (1, 2):
+        assert 0.59 < turned[:, other].max() <= 0.6001
+        assert 0.45 < (turned[:, other] > 0).float().mean() < 0.55
+
+
 def test_jitter_with_a_probability_leaves_the_others_alone():
     images = torch.rand(2000, 3, 2, 2, generator=generator())
     changed = (ColorJitter(probability=0.8)(images, generator()) != images).flatten(1).any(1)

@@ -77,6 +77,7 @@ def test_sizes_of_feature_map_and_features(extractor_class, which, size):
         assert feature_map.shape == (2, *MAPS[extractor_class][which])
         assert features.shape == (2, extractor.features_dim)
         assert torch.equal(extractor.linear(feature_map.flatten(1)), features)
+        assert feature_map.min() == 0  # after the last ReLU
     assert extractor.features_dim == 20
     assert extractor_class(image_space()).features_dim == FEATURES[extractor_class]
 

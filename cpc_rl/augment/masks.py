@@ -61,9 +61,9 @@ class PatchMask(Augmentation):
     def augment(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         n, _, height, width = images.shape
         rows, columns = -(-height // self.patch_size), -(-width // self.patch_size)
-        # The rank of a random number among all of a sample's: the lowest are blacked out, so that their number is exact.
-        scores = torch.rand(n, rows * columns, generator=generator, device=images.device)
-        masked = scores.argsort(1).argsort(1) < round(self.ratio * rows * columns)
+        # A random order of each sample's patches, whose first ones are blacked out: their number is exact.
+        order = torch.rand(n, rows * columns, generator=generator, device=images.device).argsort(1)
+        masked = order < round(self.ratio * rows * columns)
         patches = masked.view(n, 1, rows, columns)
         pixels = patches.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
         return images.masked_fill(pixels[:, :, :height, :width], 0)
