@@ -23,16 +23,34 @@ SPEED, WHEELS, STEERING, ROTATION = (
 )
 
 
-@lru_cache(maxsize=4096)
-def _reward_text(text: str, side: int, channels: int) -> np.ndarray:
-    """The reward in the stock window's letters, scaled to the canvas's lower left ``side`` x ``side`` pixels."""
+@lru_cache(maxsize=1)
+def _font() -> pygame.font.Font:
+    """The stock window's font; to open it takes longer than to draw a whole picture."""
     pygame.font.init()
-    letters = pygame.font.Font(pygame.font.get_default_font(), 42).render(text, True, (255, 255, 255), (0, 0, 0))
-    rectangle = letters.get_rect(center=TEXT_CENTER)
-    window = pygame.Surface((TEXT_WIDTH, BAR))
-    window.blit(letters, rectangle)
-    pixels = np.transpose(pygame.surfarray.array3d(window), (1, 0, 2))
-    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)[..., :channels].copy()
+    return pygame.font.Font(pygame.font.get_default_font(), 42)
+
+
+def _letters(text: str) -> pygame.Surface:
+    """A text as the stock window has it, with the font opened anew if somebody has called ``pygame.quit`` since."""
+    try:
+        return _font().render(text, True, (255, 255, 255), (0, 0, 0))
+    except pygame.error:
+        _font.cache_clear()
+        return _font().render(text, True, (255, 255, 255), (0, 0, 0))
+
+
+@lru_cache(maxsize=4096)
+def reward_text(text: str, side: int) -> np.ndarray:
+    """
+    :param text: the reward.
+    :param side: of the square that it takes in the canvas's lower left corner.
+    :return: (side, side, 1) uint8, white on black.
+    """
+    letters = _letters(text)
+    window = pygame.Surface((TEXT_WIDTH, BAR), 0, 32)
+    window.blit(letters, letters.get_rect(center=TEXT_CENTER))
+    gray = np.ascontiguousarray(pygame.surfarray.pixels3d(window)[..., 0].T)
+    return cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)[..., None]
 
 
 def _coverage(low: float, high: float) -> tuple[int, np.ndarray]:
@@ -115,4 +133,4 @@ class Dashboard:
             indicator.show(0.01 * wheel.omega)
         self.steering.show(-10.0 * car.wheels[0].joint.angle)
         self.rotation.show(-0.8 * car.hull.angularVelocity)
-        self.bar[:, : self.text_side] = _reward_text(f"{reward:04.0f}", self.text_side, self.channels)
+        self.bar[:, : self.text_side] = reward_text(f"{reward:04.0f}", self.text_side)

@@ -29,6 +29,20 @@ def _make_monitored(
     return Monitor(env, None if monitor_dir is None else str(Path(monitor_dir) / str(index)))
 
 
+def processes_pay(env_id: str, n_envs: int, render: str = "fast") -> bool:
+    """
+    Whether ``vec="auto"`` gives each environment its own process.
+
+    :param env_id: as in :func:`envs.make_env`.
+    :param n_envs: number of environments.
+    :param render: which picture of CarRacing.
+    :return: True where a step may be slow (all but the fast CarRacing), there are several environments and several cores.
+    """
+    spec_id = find_spec(env_id).id
+    fast = render == "fast" and (spec_id in FAST_IDS or spec_id in STOCK_IDS)
+    return not fast and n_envs > 1 and (os.cpu_count() or 1) > 1
+
+
 def make_vec_env(
     env_id: str,
     n_envs: int = 1,
@@ -45,8 +59,8 @@ def make_vec_env(
     :param env_id: as in :func:`make_env`.
     :param n_envs: number of environments.
     :param seed: environment i is seeded with ``seed + i`` at its first reset; None: from entropy.
-    :param vec: ``"dummy"`` steps them in this process, ``"subproc"`` each in its own; ``"auto"``: processes where a step may
-        be slow (all but the fast CarRacing), there are several environments, and there is more than one core.
+    :param vec: ``"dummy"`` steps them in this process, ``"subproc"`` each in its own; ``"auto"``: processes where they pay
+        (:func:`processes_pay`).
     :param frame_stack: number of frames in an observation, oldest to newest along the channels, zeros before the first.
     :param monitor_dir: folder for the ``Monitor`` files, which hold raw returns and lengths in agent steps; None: no files.
     :param kwargs: of :func:`make_env`.
@@ -64,9 +78,8 @@ def make_vec_env(
     if vec not in ("auto", "dummy", "subproc"):
         raise ValueError(f"vec must be 'auto', 'dummy' or 'subproc', not {vec!r}.")
     spec = find_spec(env_id)
-    fast = spec.id in STOCK_IDS or (spec.id in FAST_IDS and kwargs.get("render", "fast") == "fast")
     if vec == "auto":
-        vec = "dummy" if fast or n_envs == 1 or (os.cpu_count() or 1) == 1 else "subproc"
+        vec = "subproc" if processes_pay(env_id, n_envs, kwargs.get("render", "fast")) else "dummy"
     if vec == "subproc":
         make_env(env_id, **kwargs).close()  # so that what is wrong is said here, and not by a broken pipe
     folder = None if monitor_dir is None else os.fspath(monitor_dir)

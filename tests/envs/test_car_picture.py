@@ -4,9 +4,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pygame
 import pytest
 from gymnasium.envs.box2d.car_racing import PLAYFIELD, CarRacing
 
+from envs.car_dashboard import reward_text
 from envs.car_picture import CarPicture
 from envs.car_sprite import wheel_mark
 from envs.fast_car_racing import FastCarRacing
@@ -156,6 +158,14 @@ def test_each_indicator_can_be_told_apart():
         moved, stock_moved = after - before, stock_after - stock_before
         assert np.abs(stock_moved).sum() > 300
         assert np.abs(moved - stock_moved).sum() < 0.2 * np.abs(stock_moved).sum()
+
+
+def test_the_reward_is_still_written_after_pygame_has_quit():
+    before = reward_text("0123", 24).copy()
+    reward_text.cache_clear()
+    pygame.quit()
+    np.testing.assert_array_equal(reward_text("0123", 24), before)
+    assert before.max() > 100
 
 
 def test_the_mark_on_a_wheel():

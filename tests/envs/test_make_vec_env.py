@@ -10,6 +10,7 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import envs
+from envs.vector import processes_pay
 from tests.envs.toys import Pictures
 
 
@@ -94,25 +95,30 @@ def test_processes_see_what_one_process_sees():
         np.testing.assert_array_equal(one, other)
 
 
-def test_processes_know_ids_that_were_registered_by_hand():
-    venv = envs.make_vec_env("Toy/Pictures-v0", 1, vec="subproc", size=12)
-    assert venv.reset().shape == (1, 4, 12, 12)
-    venv.close()
-
-
 @pytest.mark.parametrize(
-    ("arguments", "kind"),
+    ("arguments", "cores", "processes"),
     [
-        ({"env_id": "CarRacing-v2", "n_envs": 2}, DummyVecEnv),
-        ({"env_id": "CarRacing-v2", "n_envs": 1, "render": "stock"}, DummyVecEnv),
-        ({"env_id": "CarRacing-v2", "n_envs": 2, "render": "stock"}, SubprocVecEnv),
+        (("CarRacing-v2", 2), 2, False),
+        (("CarRacingFast-v3", 2), 2, False),
+        (("CarRacing-v2", 1, "stock"), 2, False),
+        (("CarRacing-v2", 2, "stock"), 1, False),
+        (("CarRacing-v2", 2, "stock"), 2, True),
+        (("CarRacingFast-v3", 2, "stock"), 2, True),
+        (("Toy/Pictures-v0", 2), 2, True),
     ],
 )
-def test_auto_uses_processes_for_slow_steps(arguments, kind, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    venv = envs.make_vec_env(**arguments)
-    assert isinstance(venv.unwrapped, kind)
-    venv.close()
+def test_processes_where_steps_are_slow(arguments, cores, processes, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert processes_pay(*arguments) is processes
+
+
+def test_auto_takes_that_advice(monkeypatch):
+    for n_envs, kind in ((1, DummyVecEnv), (2, SubprocVecEnv)):
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+        venv = envs.make_vec_env("Toy/Pictures-v0", n_envs, size=12)
+        assert isinstance(venv.unwrapped, kind)
+        assert venv.reset().shape == (n_envs, 4, 12, 12)  # in the processes too, which do not know this id
+        venv.close()
 
 
 @pytest.mark.parametrize(
