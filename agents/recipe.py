@@ -49,6 +49,7 @@ class Recipe:
     hyperparameters: dict[str, Any] = field(default_factory=dict)  # the algorithm's keywords
     exploration_noise: float = 0.0  # standard deviation of the Gaussian that a deterministic actor's actions get
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    reward_scale: float = 1.0  # multiplies the rewards that the algorithm learns from; every return reported is the raw one
     policy_kwargs: dict[str, Any] = field(default_factory=dict)  # the policy's further keywords
     extractor: dict[str, Any] = field(default_factory=lambda: {"name": "nature_cnn"})  # name, and the extractor's keywords
     objective: str = "cpc"
