@@ -36,8 +36,9 @@ def parse_arm(text: str, default_objective: str) -> Arm:
     :raises UserError: text that is no arm, or an unknown objective
     """
     *prefixes, last = text.strip().lower().split("+")
-    if last in ("aug", "shuffled"):
-        prefixes, last = [*prefixes, last], ""
+    alone = last in ("aug", "shuffled")  # and no objective after it
+    if alone:
+        prefixes = [*prefixes, last]
     for prefix in prefixes:
         if prefix not in ("aug", "shuffled") or prefixes.count(prefix) > 1:
             raise UserError(f"The arm {text!r} has {prefix!r} before a '+'; {SYNTAX}.")
@@ -46,9 +47,9 @@ def parse_arm(text: str, default_objective: str) -> Arm:
         if prefixes:
             raise UserError(f"The arm {text!r} combines {last!r} with something else, and it stands alone; {SYNTAX}.")
         return Arm(last, compute=last == "compute")
-    if last == "" and shuffled:
-        last = default_objective
-    objectives = _read_weights(last, text) if last else ()
+    if alone:
+        last = default_objective if shuffled else ""
+    objectives = _read_weights(last, text) if last or not alone else ()
     spelled = ",".join(name if len(objectives) == 1 and weight == 1 else f"{name}={weight:g}" for name, weight in objectives)
     words = ["aug"] * augment_rl + ["shuffled"] * shuffled + [spelled] * bool(spelled)
     return Arm("+".join(words), objectives, augment_rl, shuffled)

@@ -1,5 +1,6 @@
 """The run's TensorBoard log: one event folder, continued without a seam."""
 
+import time
 from numbers import Real
 from pathlib import Path
 
@@ -22,6 +23,9 @@ class ContinuedTensorBoard(TensorBoardOutputFormat):
 
 def make_logger(folder: Path, purge_step: int | None = None) -> Logger:
     """A logger that writes to TensorBoard and nothing else: the terminal's one line is the progress bar's."""
+    # TensorBoard reads a folder's files by name, and a name tells the second: the file that goes on has to come last.
+    while any(file.name.split(".")[3] >= f"{int(time.time()):010d}" for file in folder.glob("events.out.tfevents*")):
+        time.sleep(0.05)
     return Logger(str(folder), [ContinuedTensorBoard(str(folder), purge_step)])
 
 

@@ -31,6 +31,7 @@ from agents.summary import summarize
 from agents.training import RunCallback, Stopped
 from agents.video import record_episode, write_video
 from envs import make_vec_env
+from envs.reward import ScaledReward
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         callback = build_callback(configuration.recipe, arm, configuration.seed)
         if checkpoint and progress:
             model = load_model(checkpoint, configuration.recipe.algorithm, vec_env, machine.device)
+            folder.sweep()
             folder.cut_logs(progress.log_lengths)
         else:
-            model = _start(configuration, folder, machine, vec_env, arm, callback, command=command)
+            model = _start(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
         cleanup.callback(model.logger.close)
         evaluator = Evaluator(configuration.env, _keywords(configuration, "stock"))
@@ -112,7 +114,9 @@ def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: P
         seed = int(np.random.SeedSequence([seed, progress.timesteps]).generate_state(1)[0] % 2**30)
     try:
         with interrupts_ignored():
-            return make_vec_env(configuration.env, configuration.n_envs, seed, vec=machine.vec, **_keywords(configuration))
+            vec_env = make_vec_env(configuration.env, configuration.n_envs, seed, vec=machine.vec, **_keywords(configuration))
+        scale = configuration.recipe.reward_scale
+        return vec_env if scale == 1 else ScaledReward(vec_env, scale)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -125,6 +129,7 @@ def _start(
     arm: Arm,
     callback: BaseCallback | None,
     *,
+    overwrite: bool,
     command: str,
 ) -> BaseAlgorithm:
     """A new model in a new folder; the folder is touched once everything else has gone well."""
@@ -148,12 +153,12 @@ def _start(
     if arm.compute:
         names = [name for name in ("n_epochs", "gradient_steps") if hasattr(model, name)]
         content["compute"] = {"ratio": round(ratio, 4), **{name: getattr(model, name) for name in names}}
-    aside = folder.move_aside() if folder.is_there() else None
-    if aside is None:
+    if overwrite and folder.is_there():
+        folder.move_aside()
+    else:
         folder.lock()
     folder.start(content)
-    if aside is not None:
-        shutil.rmtree(aside)
+    shutil.rmtree(folder.replaced, ignore_errors=True)
     return model
 
 

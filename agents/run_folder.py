@@ -35,6 +35,7 @@ class RunFolder:
         self.video = path / "video.mp4"
         self.curve = path / "curve.png"
         self.results = path / "results.json"
+        self.replaced = path.with_name(f".replaced-{path.name}")  # the run that was here before, until the new one has begun
         self._lock: IO[str] | None = None
 
     @staticmethod
@@ -53,8 +54,8 @@ class RunFolder:
         if self.path.is_dir():
             if self.config.is_file():
                 return True
-            if not any(item.name != ".lock" for item in self.path.iterdir()):
-                return False
+            if all(item.name.startswith(".") for item in self.path.iterdir()):
+                return False  # nothing, or what a run left that was killed before it began
         elif not self.path.exists():
             return False
         raise UserError(f"{self.path} is not a run folder: it has no config.yaml; move it away or choose another --log-dir.")
@@ -88,6 +89,8 @@ class RunFolder:
 
         :raises UserError: another one is at work here
         """
+        if self._lock is not None:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         lock = open(self.path / ".lock", "w")  # the lock lasts as long as the file is open
         try:
@@ -109,6 +112,8 @@ class RunFolder:
 
         :param content: what ``config.yaml`` will hold, ``run`` and whatever else
         """
+        self.sweep()
+        write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
         for item in (
             self.evaluations,
             self.results,
@@ -122,17 +127,24 @@ class RunFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         self.checkpoints.mkdir()
         write_text(self.evaluations, ",".join(COLUMNS) + "\n")
-        write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
-    def move_aside(self) -> Path:
+    def sweep(self) -> None:
+        """Remove what was being written when the run was killed."""
+        for folder in (self.path, self.checkpoints):
+            for item in folder.glob(".*"):
+                if item.is_dir():
+                    shutil.rmtree(item)
+                elif item.name != ".lock":
+                    item.unlink()
+
+    def move_aside(self) -> None:
         """Rename the run that lies here and lock the new, empty folder; who replaces the run removes it in the end."""
-        aside = self.path.with_name(f".replaced-{self.path.name}")
+        aside = self.replaced
         if aside.exists():
             shutil.rmtree(aside)
         os.replace(self.path, aside)
         self.unlock()
         self.lock()
-        return aside
 
     def add_evaluation(self, row: dict[str, float]) -> None:
         """Append a row to ``evaluations.csv``."""

@@ -1,0 +1,119 @@
+"""Every recipe in agents/recipes loads, builds, and takes its own callback."""
+
+from pathlib import Path
+
+import pytest
+from stable_baselines3.common.utils import LinearSchedule
+
+from agents.algorithms import ALGORITHMS, CONTINUOUS_ONLY, DISCRETE_ONLY
+from agents.arms import parse_arm
+from agents.build import build_callback, build_model, environment_keywords
+from agents.errors import UserError
+from agents.recipe import RECIPES, Recipe, load_recipe, read_recipe, recipe_from_dict
+from agents.schedules import read_value
+from envs import make_vec_env
+from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_recipe
+
+ALL = [(env, name) for env in (IMAGES, "CarRacing-v2") for name in ALGORITHMS]
+
+
+@pytest.mark.parametrize(("env", "name"), ALL, ids=[f"{name}-{env.rpartition(':')[2]}" for env, name in ALL])
+def test_recipe_builds_and_takes_its_callback(env: str, name: str) -> None:
+    recipe = load_recipe(env, name.upper())
+    assert recipe.algorithm == name
+    if env == IMAGES and name in CONTINUOUS_ONLY:
+        env = IMAGES_BOX
+    vec_env = make_vec_env(env, 2, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
+    try:
+        model = build_model(recipe, vec_env, parse_arm("none", recipe.objective), 0, "cpu", timesteps=50)
+        assert type(model) is ALGORITHMS[name]
+        assert model.seed == 0
+        callback = build_callback(recipe, parse_arm(recipe.objective, recipe.objective), 0)
+        assert callback is not None
+        callback.init_callback(model)
+        if getattr(model, "replay_buffer", None) is not None:
+            assert model.replay_buffer.buffer_size * vec_env.num_envs <= 52  # no larger than the run
+    finally:
+        vec_env.close()
+
+
+def test_each_file_is_some_algorithms_recipe() -> None:
+    own = {f"{name}_carracing.yaml" for name in ("ppo", "sac", "dqn")}
+    assert {file.name for file in RECIPES.iterdir()} == own | {f"default_{name}.yaml" for name in ALGORITHMS} | {"carracing.yaml"}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_carracing_keeps_its_picture_and_gives_the_actions_that_fit(name: str) -> None:
+    environment = load_recipe("CarRacing-v3", name).environment
+    assert (environment.size, environment.frame_skip, environment.frame_stack, environment.render) == (64, 4, 4, "fast")
+    if name in DISCRETE_ONLY or name in ("ppo", "maskableppo"):
+        assert environment.actions == "discrete"
+    if name in CONTINUOUS_ONLY:
+        assert environment.actions == "continuous"
+
+
+def test_recipe_survives_a_configuration_file() -> None:
+    recipe = load_recipe("CarRacing-v2", "ppo")
+    assert recipe_from_dict(recipe.as_dict(), "here") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("algorithm: ppo\ntimesteps: 1\ncolour: red", "unknown key 'colour'"),
+        ("algorithm: ppo\ntimesteps: 1\nenvironment: {skip: 2}", "unknown key 'skip'"),
+        ("algorithm: ppo", "must at least say its algorithm and timesteps"),
+        ("algorithm: ppo\ntimesteps: many", "should be of type int"),
+        ("algorithm: ppo\ntimesteps: true", "should be of type int"),
+        ("algorithm: zpo\ntimesteps: 1", "no algorithm 'zpo'"),
+        ("- ppo", "must be a mapping"),
+        ("algorithm: [ppo", "cannot be read"),
+        ("algorithm: !!python/object/apply:os.getcwd []\ntimesteps: 1", "cannot be read"),
+    ],
+)
+def test_bad_recipe(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_recipe(tmp_path / "bad.yaml")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_linear_schedule() -> None:
+    schedule = read_value({"schedule": "linear", "start": 0.5, "end": 0.1})
+    assert type(schedule) is LinearSchedule  # a saved model needs no class of this project
+    assert [schedule(1.0), schedule(0.5), schedule(0.0)] == pytest.approx([0.5, 0.3, 0.1])
+    assert read_value(0.25) == 0.25
+    for bad in ({"schedule": "square"}, {"schedule": "linear", "start": 1.0}, {"schedule": "linear", "start": 1, "end": 0, "mid": 1}):
+        with pytest.raises(UserError):
+            read_value(bad)
+
+
+def _hyperparameters(recipe: Recipe, **changes: object) -> Recipe:
+    return recipe_from_dict({**recipe.as_dict(), **changes}, "here")
+
+
+def test_what_does_not_fit_is_one_sentence() -> None:
+    recipe = tiny_recipe()
+    vec_env = make_vec_env(IMAGES, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
+    none = parse_arm("none", "curl")
+    for bad, said in (
+        (_hyperparameters(recipe, hyperparameters={"n_stepz": 8}), "n_stepz"),
+        (_hyperparameters(recipe, extractor={"name": "resnet"}), "no extractor 'resnet'"),
+        (_hyperparameters(recipe, algorithm="sac"), "needs Box actions"),
+    ):
+        with pytest.raises(UserError) as error:
+            build_model(bad, vec_env, none, 0)
+        assert said in str(error.value)
+    with pytest.raises(UserError, match="one at a time"):
+        build_callback(recipe, parse_arm("curl=1,cpc=2", "curl"), 0)
+    with pytest.raises(UserError, match="callback cannot be built"):
+        build_callback(_hyperparameters(recipe, callback={"gradient": "sideways"}), parse_arm("curl", "curl"), 0)
+
+
+@pytest.mark.parametrize(("arm", "epochs"), [("none", 2), ("compute", 3)])
+def test_compute_adds_epochs_rounded_up(arm: str, epochs: int) -> None:
+    recipe = tiny_recipe()
+    vec_env = make_vec_env(IMAGES, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
+    model = build_model(recipe, vec_env, parse_arm(arm, "curl"), 0, "cpu", compute_ratio=1.01)
+    assert model.n_epochs == epochs  # type: ignore[attr-defined]
