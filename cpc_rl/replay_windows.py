@@ -115,7 +115,7 @@ class ReplayWindows:
             return
         if written != 1 or not self._announced or overrun:
             # Who wrote this may have begun with a reset, which a buffer without next observations does not show
-            self._seams[self._pos] |= self._seam is not None or self._lag == 0
+            self._seams[self._pos] |= self._seam is not None
             self._stale[self._pos] |= self._seam == "unknown" or self._lag == 0
             self._rebuild()
             return

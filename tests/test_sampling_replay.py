@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +53,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 EVENTS = ["write"] * 12 + ["reset", "go on", "interrupt", "draw", "save and load"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     size=st.integers(2, 12),
@@ -89,7 +91,7 @@ def test_every_frame_is_in_its_place(
             check_draws(source, expected_windows(buffer, episodes, horizon), horizon, generator)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(["plain", "dict", "n-step", "hindsight"]),
     size=st.integers(2, 12),
@@ -163,6 +165,36 @@ def test_a_memory_saving_buffer_with_unannounced_writes_shows_no_wrong_window() 
     check_steps(windows, expected_windows(buffer, episodes, 3), exact=False)
 
 
+@pytest.mark.parametrize("n_unannounced", [3, 4, 5, 8, 9])
+def test_a_buffer_that_others_filled_once_round_is_noticed(n_unannounced: int) -> None:
+    """Its position may then be the one that is expected."""
+    buffer, episodes = make_buffer("plain", 4, 2), Episodes(2, 1, 0.4)
+    source = ReplayWindows(buffer, ACTIONS)
+    for _ in range(6):
+        source.note_step()
+        write(buffer, episodes)
+    assert source.sample(1, 3, torch.Generator()) is not None
+    source.note_step()
+    for _ in range(n_unannounced):
+        write(buffer, episodes)
+    expected = expected_windows(buffer, episodes, 3)
+    windows = source.sample(len(expected), 3, torch.Generator())
+    assert windows is not None
+    check_steps(windows, expected, exact=True)
+
+
+def test_a_marked_seam_holds_for_unannounced_writes_where_all_frames_look_alike() -> None:
+    buffer = make_buffer("plain", 8, 1)
+    frame, source = np.zeros((1, *IMAGE.shape), np.uint8), ReplayWindows(buffer, ACTIONS)
+    for written in range(6):
+        if written == 3:
+            source.mark_seam(reset=True)
+        buffer.add(frame, frame, np.zeros(1), np.array([written]), np.zeros(1), [{}])
+    windows = source.sample(6, 5, torch.Generator())
+    assert windows is not None
+    assert sorted(windows.mask.sum(dim=1).tolist()) == [2, 2, 3, 3, 4, 4]
+
+
 def test_an_emptied_buffer_is_noticed() -> None:
     buffer, episodes = make_buffer("plain", 6, 2), Episodes(2, 0, 0.3)
     source, generator = ReplayWindows(buffer, ACTIONS), torch.Generator()
@@ -170,6 +202,10 @@ def test_an_emptied_buffer_is_noticed() -> None:
         for _ in range(n_writes):
             source.note_step()
             write(buffer, episodes)
+        source.mark_seam(reset=True)
+        source.note_step()
+        episodes.reset()
+        write(buffer, episodes)
         check_draws(source, expected_windows(buffer, episodes, 2), 2, generator)
         buffer.reset()
         assert source.sample(1, 2, generator) is None

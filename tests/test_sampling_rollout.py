@@ -60,7 +60,7 @@ class Collector:
         self.starts[:] = True
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     length=st.integers(1, 8),
