@@ -17,8 +17,8 @@ class AugmentationDriver:
     """
     Switches the extractors' augmentation on while ``train()`` runs, and off while the agent acts.
 
-    Off-policy as in DrQ (Kostrikov et al. 2021): every pass of an update sees augmented images, ``obs`` and ``next_obs``, online
-    and target networks. On-policy as in DrAC: see :class:`cpc_rl.consistency.ConsistencyInjection`.
+    Off-policy as in DrQ (Kostrikov et al. 2021): every pass of an update sees augmented images, ``obs`` and ``next_obs``,
+    online and target networks. On-policy as in DrAC: see :class:`cpc_rl.consistency.ConsistencyInjection`.
 
     :param model: any model; nothing happens if none of its extractors has an augmentation
     :param guard: shared with the heads' hooks
@@ -46,6 +46,9 @@ class AugmentationDriver:
                 "consistent (DrAC), for PPO, A2C and MaskablePPO only: leave augment out; a head augments for itself."
             )
         self.consistency = ConsistencyInjection(policy, guard, alive, weight)
+        for extractor in self.online:
+            extractor.augment_mode = "train"  # tells it that it is driven, though its own passes stay as they are
+            extractor.augment_mode = "off"
 
     def attach(self) -> None:
         if self.consistency is not None:

@@ -93,6 +93,7 @@ class ContrastiveCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         self._detach()  # an interrupted learn() calls no on_training_end
+        stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
         self._windows = window_source(self.model)
@@ -123,7 +124,7 @@ class ContrastiveCallback(BaseCallback):
                     rl_norm=not is_trpo(self.model),
                 )
             )
-        self._restore()
+        self._restore(stored)
         store_live(self.model, self._collect)
         if self.verbose > 0:
             places = ", ".join(
@@ -221,8 +222,7 @@ class ContrastiveCallback(BaseCallback):
         updates = [injection.updates for injection in self._injections]
         return {"heads": heads, "updates": updates, "windows": self._windows.state_dict()}
 
-    def _restore(self) -> None:
-        stored = stored_state(self.model)
+    def _restore(self, stored: dict[str, Any] | None) -> None:
         if stored is None:
             return
         assert self._windows is not None

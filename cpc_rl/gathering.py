@@ -17,7 +17,7 @@ Arrays = NDArray | Mapping[str, NDArray]
 Normalize = Callable[[Any], Any]
 
 
-def check_array(array: object, leading: tuple[int, int], shape: tuple[int, ...], what: str) -> None:
+def check_array(array: object, leading: tuple[int, ...], shape: tuple[int, ...], what: str) -> None:
     """:raises ValueError: if ``array`` is not a NumPy array of the shape ``(slots, envs, *shape)``."""
     wanted = (*leading, *shape)
     if not isinstance(array, np.ndarray) or array.shape != wanted:
@@ -28,7 +28,7 @@ def check_array(array: object, leading: tuple[int, int], shape: tuple[int, ...],
         )
 
 
-def check_observations(arrays: object, leading: tuple[int, int], shape: Any, what: str) -> None:
+def check_observations(arrays: object, leading: tuple[int, ...], shape: Any, what: str) -> None:
     """As :func:`check_array`, for one array or a dict of them. ``shape`` is a tuple, or a dict of tuples."""
     if not isinstance(shape, Mapping):
         check_array(arrays, leading, shape, what)

@@ -67,7 +67,8 @@ class Monitor:
     def _warn_at_chance(self, means: dict[str, float]) -> None:
         if self.warned or not {"loss", "mi_ceiling"} <= means.keys():
             return
-        if abs(means["loss"] - means["mi_ceiling"]) < 1e-6 * max(1.0, means["mi_ceiling"]):
+        same_scores = abs(means["loss"] - means["mi_ceiling"]) < 1e-6 * max(1.0, means["mi_ceiling"])
+        if same_scores and means.get("accuracy", 0.0) < math.exp(-means["mi_ceiling"]) * 1.001:
             self.warned = True
             warnings.warn(
                 f"{self.prefix}: the loss is exactly that of {math.exp(means['mi_ceiling']):.0f} equal guesses, so every "

@@ -165,7 +165,11 @@ class RolloutWindows:
 
 def check_rollout_buffer(buffer: Any) -> None:
     """:raises ValueError: if the buffer does not store its data as SB3's rollout buffers do."""
-    leading = (buffer.buffer_size, buffer.n_envs)
+    leading: tuple[int, ...] = (buffer.buffer_size, buffer.n_envs)
+    if buffer.generator_ready:  # from train() to the next rollout some arrays lie flattened: add() will check the rest
+        leading = (buffer.buffer_size * buffer.n_envs,)
+        check_observations(buffer.observations, leading, buffer.obs_shape, "observations")
+        return
     check_observations(buffer.observations, leading, buffer.obs_shape, "observations")
     check_array(buffer.actions, leading, (buffer.action_dim,), "actions")
     check_array(buffer.rewards, leading, (), "rewards")

@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation
 
-from envs.actions import DiscreteActions, action_table
+from envs.actions import ACTION_FACTORS, DiscreteActions, FactoredActions, action_table
 from envs.preprocessing import FrameSkip, ImageObservation, has_image
 from envs.registration import find_spec
 
@@ -92,6 +92,8 @@ def _with_actions(env: gym.Env, actions: str | Sequence[Sequence[float]] | None)
     if actions is None:
         return env
     wanted = {"continuous": spaces.Box, "discrete": spaces.Discrete}.get(actions) if isinstance(actions, str) else None
+    if isinstance(actions, str) and actions in ACTION_FACTORS:
+        return FactoredActions(env, ACTION_FACTORS[actions])
     if wanted is None:
         return DiscreteActions(env, action_table(actions))
     if not isinstance(env.action_space, wanted):

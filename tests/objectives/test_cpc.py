@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cpc_rl.objectives import CPC
-from tests.synthetic import ACTIONS, held_out, make_encoder, moving_squares, train
+from tests.synthetic import ACTIONS, held_out, make_encoder, rolling_patterns, train
 
 
 def loop_cpc(cpc: CPC, encoder, windows) -> float:
@@ -45,7 +45,7 @@ def test_loss_equals_a_literal_loop(actions, steps, context):
     for p in cpc.parameters():
         p.data.mul_(3)
     assert cpc.horizon == context + steps - 1
-    windows = moving_squares(5, cpc.horizon + 1, 3)
+    windows = rolling_patterns(5, cpc.horizon + 1, 3)
     windows.mask[1, 2:] = False
     windows.mask[3, -1] = cpc.horizon < 2  # an episode that ends before the window does
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_loss_equals_a_literal_loop(actions, steps, context):
 def test_frames_beyond_the_episode_change_nothing():
     encoder = make_encoder(16)
     cpc = CPC(encoder, ACTIONS, steps=2, context=2, augment=None)
-    windows = moving_squares(6, 4, 3)
+    windows = rolling_patterns(6, 4, 3)
     windows.mask[2, 2:] = False
     loss = cpc(encoder, windows)[0]
     windows.observations[2, 2:] = 77
@@ -68,7 +68,7 @@ def test_frames_beyond_the_episode_change_nothing():
 def test_every_parameter_gets_a_gradient_and_both_sides_train_the_encoder(actions):
     encoder = make_encoder(16)
     cpc = CPC(encoder, ACTIONS, steps=3, context=2, actions=actions)
-    cpc(encoder, moving_squares(16, cpc.horizon + 1, 0))[0].backward()
+    cpc(encoder, rolling_patterns(16, cpc.horizon + 1, 0))[0].backward()
     for name, p in [*cpc.named_parameters(), *encoder.named_parameters()]:
         assert p.grad is not None and p.grad.abs().sum() > 0, name
     assert not {id(p) for p in encoder.parameters()} & {id(p) for p in cpc.parameters()}
@@ -76,24 +76,24 @@ def test_every_parameter_gets_a_gradient_and_both_sides_train_the_encoder(action
 
 def test_cpc_learns_the_future_and_shuffled_or_independent_futures_stay_at_chance():
     encoder = make_encoder()
-    cpc = CPC(encoder, ACTIONS, actions=True)
-    train(cpc, encoder, 150)
-    assert held_out(cpc, encoder)["accuracy"] > 0.5  # chance is 1/128
+    cpc = CPC(encoder, ACTIONS, actions=True, augment=None)
+    train(cpc, encoder, 160)
+    assert held_out(cpc, encoder)["accuracy"] > 0.2  # chance is 1/128
     assert held_out(cpc, encoder, structure=False)["accuracy"] < 0.1
     for keywords, structure in [({"shuffled": True}, True), ({}, False)]:
         encoder = make_encoder()
-        cpc = CPC(encoder, ACTIONS, actions=True, **keywords)
-        train(cpc, encoder, 150, structure)
+        cpc = CPC(encoder, ACTIONS, actions=True, augment=None, **keywords)
+        train(cpc, encoder, 160, structure)
         result = held_out(cpc, encoder, structure)
         assert result["accuracy"] < 0.1 and result["mi_lower_bound"] < 0.05
 
 
-def test_actions_tell_where_the_square_goes():
+def test_actions_tell_where_the_pattern_goes():
     results = []
     for actions in (False, True):
         encoder = make_encoder()
         cpc = CPC(encoder, ACTIONS, actions=actions, augment=None)
-        train(cpc, encoder, 150)
+        train(cpc, encoder, 160)
         results.append(held_out(cpc, encoder)["mi_lower_bound"])
     assert results[1] > results[0]
 
