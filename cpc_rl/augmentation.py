@@ -1,16 +1,18 @@
 """The augmentation of the algorithm's own batches, where the features extractor asks for one."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
 
 from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.image_extractor import ImageExtractor
 from cpc_rl.injection import Guard
+from cpc_rl.persistence import store_live, stored_state
 
 
 class AugmentationDriver:
@@ -35,12 +37,12 @@ class AugmentationDriver:
         self.targets = _augmenting(target_extractors(model))
         self.consistency: ConsistencyInjection | None = None
         for number, extractor in enumerate(self.online + self.targets):
-            if extractor.augment_seed == 0:  # a callback before this one, or a resumed run, goes on with its draws
+            if extractor.augment_seed == 0:  # a callback before this one has seeded it, and it goes on with its draws
                 extractor.augment_seed = seed + 1 + number
         if not self.online or not isinstance(model, OnPolicyAlgorithm):
             return
-        policy = model.policy
-        if is_trpo(model) or not isinstance(policy, ActorCriticPolicy) or hasattr(policy, "lstm_actor"):
+        policy: Any = model.policy
+        if is_trpo(model) or not hasattr(policy, "mlp_extractor") or hasattr(policy, "lstm_actor"):
             raise ValueError(
                 f"The extractor of this {type(model).__name__} has an augmentation. On-policy that keeps policy and value "
                 "consistent (DrAC), for PPO, A2C and MaskablePPO only: leave augment out; a head augments for itself."
@@ -58,6 +60,14 @@ class AugmentationDriver:
             extractor.augment_mode = "train"
         for extractor in self.targets:
             extractor.augment_mode = "always"
+
+    def state_dict(self) -> list[torch.Tensor]:
+        """The states of the extractors' generators, online ones first."""
+        return [extractor.augment_generator.get_state() for extractor in self.online + self.targets]
+
+    def load_state_dict(self, states: list[torch.Tensor]) -> None:
+        for extractor, state in zip(self.online + self.targets, states, strict=False):
+            extractor.augment_generator.set_state(state.cpu())
 
     def detach(self) -> None:
         if self.consistency is not None:
@@ -85,6 +95,7 @@ class AugmentationCallback(BaseCallback):
     def _init_callback(self) -> None:
         if self.driver is not None:
             self.driver.detach()
+        stored = stored_state(self.model)
         token = self.model.start_time
         self.driver = AugmentationDriver(
             self.model, Guard(), lambda: self.model.start_time == token, self.weight, seed=self.model.seed or 0
@@ -94,6 +105,10 @@ class AugmentationCallback(BaseCallback):
                 "AugmentationCallback finds no extractor with an augmentation: pass policy_kwargs=dict("
                 "features_extractor_class=cpc_rl.NatureExtractor, features_extractor_kwargs=dict(augment='random_shift'))."
             )
+
+        driver = self.driver
+        driver.load_state_dict((stored or {}).get("augmentation", []))
+        store_live(self.model, lambda: {"augmentation": driver.state_dict()})
 
     def _on_step(self) -> bool:
         return True

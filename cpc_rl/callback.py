@@ -220,12 +220,21 @@ class ContrastiveCallback(BaseCallback):
         assert self._windows is not None
         heads = {role: {"signature": self._signature(head), "state": head.state_dict()} for role, head in self.heads.items()}
         updates = [injection.updates for injection in self._injections]
-        return {"heads": heads, "updates": updates, "windows": self._windows.state_dict()}
+        assert self._augmentation is not None
+        return {
+            "heads": heads,
+            "updates": updates,
+            "windows": self._windows.state_dict(),
+            "augmentation": self._augmentation.state_dict(),
+        }
 
     def _restore(self, stored: dict[str, Any] | None) -> None:
         if stored is None:
             return
-        assert self._windows is not None
+        assert self._windows is not None and self._augmentation is not None
+        self._augmentation.load_state_dict(stored.get("augmentation", []))
+        if "heads" not in stored:  # what an AugmentationCallback left
+            return
         self._windows.load_state_dict(stored["windows"])
         for role, head in self.heads.items():
             entry = stored["heads"].get(role)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.distributions import Distribution, kl_divergence
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
@@ -30,7 +29,7 @@ class ConsistencyInjection:
     :param weight: alpha_r of the paper
     """
 
-    def __init__(self, policy: ActorCriticPolicy, guard: Guard, alive: Callable[[], bool], weight: float = 0.1) -> None:
+    def __init__(self, policy: Any, guard: Guard, alive: Callable[[], bool], weight: float = 0.1) -> None:
         self.policy, self.guard, self.alive, self.weight = policy, guard, alive, weight
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self._handles: list[RemovableHandle] = []
@@ -91,12 +90,12 @@ class ConsistencyInjection:
         return divergence.mean() + F.mse_loss(values_of_view, values)
 
 
-def _extractor(policy: ActorCriticPolicy) -> ImageExtractor:
+def _extractor(policy: Any) -> ImageExtractor:
     assert isinstance(policy.features_extractor, ImageExtractor)
     return policy.features_extractor
 
 
-def _heads(policy: ActorCriticPolicy, observations: Tensor) -> tuple[Distribution, Tensor]:
+def _heads(policy: Any, observations: Tensor) -> tuple[Distribution, Tensor]:
     """Action distribution and values ``(N, 1)`` of preprocessed observations."""
     if policy.share_features_extractor:
         latent_pi, latent_vf = policy.mlp_extractor(policy.features_extractor(observations))

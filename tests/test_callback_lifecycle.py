@@ -249,7 +249,8 @@ def test_callback_is_reusable_after_training_has_ended_twice():
 
 
 def test_learn_needs_no_logger_of_a_special_kind_and_stock_models_are_untouched():
-    for cls, keywords in ((PPO, {"n_steps": 16, "batch_size": 8}), (DQN, {"learning_starts": 8, "buffer_size": 50}), (SAC, {})):
+    settings = ((PPO, {"n_steps": 16, "batch_size": 8}), (DQN, {"learning_starts": 8, "buffer_size": 50}), (SAC, {}))
+    for cls, keywords in settings:
         env = DummyVecEnv([lambda cls=cls: StampedEnv(0, "box" if cls is SAC else "discrete")])
         model = cls("CnnPolicy", env, policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}}, **keywords)
         names = set(model.policy.state_dict())

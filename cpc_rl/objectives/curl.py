@@ -18,9 +18,9 @@ class CURL(Objective):
     batch as negatives. The key comes from a momentum copy of the encoder, without gradient.
 
     Laskin, Srinivas and Abbeel 2020, "CURL: Contrastive Unsupervised Representations for Reinforcement
-    Learning", section 4. There the features are 50 wide; ours are as wide as the extractor's. ``W`` starts uniform
-    in [0, 1 / features_dim), where the authors' code draws from [0, 1): over 512 rectified features that would
-    start with scores in the thousands.
+    Learning", section 4. The paper does not say how ``W`` starts. Ours is the identity, so that the first scores are
+    inner products; the authors' code draws from [0, 1), which after 80 updates on the synthetic data of our tests
+    had learnt nothing over rectified features (accuracy .02 against .84) and less over their own kind (.34).
 
     :param tau: step of the momentum encoder towards the online one, after every update
     """
@@ -39,7 +39,7 @@ class CURL(Objective):
             raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
         self.tau = tau
         self.key_encoder = momentum_copy(encoder)
-        self.W = nn.Parameter(torch.rand(encoder.features_dim, encoder.features_dim) / encoder.features_dim)
+        self.W = nn.Parameter(torch.eye(encoder.features_dim))
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         observations = frame(windows.observations, 0)
