@@ -1,0 +1,61 @@
+"""Features of a trained model, and the encoder's file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from cpc_rl import NatureExtractor, encode, load_encoder, pinned_policy_kwargs, save_encoder
+from tests.algorithms import ALGORITHMS, make_model
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
+def test_features_are_those_of_the_policy(name):
+    model = make_model(name, 3)
+    observations = model.get_env().reset()
+    part = {"PPO": model.policy, "SAC": getattr(model, "critic", None), "DQN": getattr(model, "q_net", None)}[name]
+    with torch.no_grad():
+        expected = part.features_extractor(torch.as_tensor(observations).float() / 255)
+    assert torch.equal(encode(model, observations), expected)
+    assert encode(model, observations[0]).shape == (1, 32)
+    channels_last = np.moveaxis(observations, 1, -1)
+    assert torch.equal(encode(model, channels_last), expected)
+
+
+def test_a_dict_gives_the_image_part_alone():
+    model = make_model("PPO", 2, dict_obs=True)
+    observations = model.get_env().reset()
+    assert encode(model, observations).shape == (2, 32)
+    changed = {**observations, "vector": observations["vector"] + 1}
+    assert torch.equal(encode(model, observations), encode(model, changed))
+
+
+def test_the_file_goes_from_one_algorithm_to_another_target_networks_included(tmp_path):
+    source, target = make_model("PPO"), make_model("SAC")
+    file = save_encoder(source, tmp_path / "new" / "encoder.safetensors")
+    load_encoder(target, file)
+    wanted = source.policy.features_extractor.state_dict()
+    for net in (target.actor, target.critic, target.critic_target):
+        assert all(torch.equal(value, wanted[n]) for n, value in net.features_extractor.state_dict().items())
+    with safe_open(file, "pt") as opened:
+        description = json.loads(opened.metadata()["cpc_rl"])
+        assert set(opened.keys()) == set(wanted)
+    assert description["class"].endswith("NatureCNN") and description["keywords"] == {"features_dim": 32}
+    assert description["normalize_images"] is True and description["observation_space"].startswith("Box(0, 255, (3, 36, 36)")
+    assert [p.name for p in file.parent.iterdir()] == ["encoder.safetensors"]
+
+
+def test_a_file_that_does_not_fit_says_which_layer_and_changes_nothing(tmp_path):
+    file = save_encoder(make_model("PPO"), tmp_path / "encoder.safetensors")
+    other = make_model("DQN", policy_kwargs=pinned_policy_kwargs(ALGORITHMS["DQN"], NatureExtractor, features_dim=16))
+    before = {n: v.clone() for n, v in other.policy.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"'linear\.0\.bias' is \(32,\) in the file and \(16,\) in the model's NatureExtractor"
+    ):
+        load_encoder(other, file)
+    assert all(torch.equal(v, before[n]) for n, v in other.policy.state_dict().items())
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        load_encoder(other, file)

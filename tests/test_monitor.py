@@ -1,0 +1,76 @@
+"""What TensorBoard gets to see, and the figures of a representation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cpc_rl import ContrastiveCallback
+from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
+from cpc_rl.monitor import Monitor, pair_picture
+from tests.algorithms import make_model
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_every_tag_of_the_contract_is_written(name, tmp_path):
+    model = make_model(name, tensorboard_log=str(tmp_path))
+    model.learn(160, callback=ContrastiveCallback("cpc", batch_size=8))
+    (folder,) = tmp_path.iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    scalars = set(events.Tags()["scalars"])
+    contrastive = {f"contrastive/cpc/{n}" for n in ("loss", "accuracy", "mi_lower_bound", "mi_ceiling")}
+    whole = {"contrastive/gradient_ratio", "contrastive/coef"}
+    representation = {f"representation/{n}" for n in ("effective_rank", "alignment", "uniformity")}
+    assert contrastive | whole | representation <= scalars
+    assert "contrastive/cpc/pairs" in events.Tags()["images"]
+    ceiling = events.Scalars("contrastive/cpc/mi_ceiling")[-1].value
+    assert math.log(8) < ceiling <= math.log(16) + 1e-5
+    assert events.Scalars("contrastive/cpc/mi_lower_bound")[-1].value <= ceiling
+
+
+def test_pictures_and_figures_draw_nothing_from_the_heads_generators(tmp_path):
+    states = []
+    for log in (None, str(tmp_path)):
+        model = make_model("DQN", tensorboard_log=log)
+        callback = ContrastiveCallback("curl", batch_size=4)
+        model.learn(160, callback=callback)
+        states.append([p.clone() for p in model.policy.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_effective_rank_of_known_spectra():
+    assert float(effective_rank(torch.eye(6))) == pytest.approx(6)
+    assert float(effective_rank(torch.ones(5, 4))) == pytest.approx(1, abs=1e-4)
+    assert float(effective_rank(torch.zeros(5, 4))) == 0
+    values = np.array([3.0, 1.0])
+    shares = values / values.sum()
+    assert float(effective_rank(torch.diag(torch.tensor(values)))) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def test_alignment_and_uniformity_equal_literal_loops():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
+    unit = [[row / np.linalg.norm(row) for row in side] for side in (x, y)]
+    expected = np.mean([np.sum((a - b) ** 2) for a, b in zip(*unit, strict=True)])
+    assert float(alignment(torch.tensor(x), torch.tensor(y))) == pytest.approx(expected)
+    pairs = [np.exp(-2 * np.sum((unit[0][i] - unit[0][j]) ** 2)) for i in range(6) for j in range(i)]
+    assert float(uniformity(torch.tensor(x))) == pytest.approx(np.log(np.mean(pairs)), rel=1e-4)
+
+
+def test_picture_shows_anchors_above_positives():
+    anchors = torch.arange(2 * 9 * 4 * 4, dtype=torch.uint8).view(2, 9, 4, 4)
+    picture = pair_picture(anchors, anchors + 1)
+    assert picture.shape == (8, 8, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[:4, 4:], anchors[1, -3:].permute(1, 2, 0))
+    np.testing.assert_array_equal(picture[4:], picture[:4] + 1)
+    grey = pair_picture(torch.full((1, 4, 2, 2), 0.5), torch.ones(1, 4, 2, 2))
+    assert grey.shape == (4, 2, 3) and (grey[:2] == 127).all() and (grey[2:] == 255).all()
+
+
+def test_equal_scores_of_all_observations_raise_a_warning():
+    monitor = Monitor("cpc")
+    with pytest.warns(UserWarning, match="equal guesses"):
+        monitor._warn_at_chance({"loss": math.log(16), "mi_ceiling": math.log(16), "accuracy": 1 / 16})
+    Monitor("cpc")._warn_at_chance({"loss": math.log(16) - 0.01, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
