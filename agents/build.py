@@ -15,6 +15,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 import cpc_rl
@@ -22,7 +23,7 @@ from agents.algorithms import check_action_space, find_algorithm
 from agents.arms import Arm
 from agents.errors import UserError
 from agents.recipe import Recipe
-from agents.schedules import read_hyperparameters
+from agents.schedules import EntropySchedule, read_hyperparameters, read_value
 from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
 
 STOCK_EXTRACTOR = "nature_cnn"  # Stable-Baselines3's own: a model made of stock classes loads without this project
@@ -77,6 +78,8 @@ def build_model(
     if recipe.exploration_noise:
         size = get_action_dim(vec_env.action_space)
         keywords["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, recipe.exploration_noise))
+    if isinstance(keywords.get("ent_coef"), LinearSchedule):
+        keywords["ent_coef"] = keywords["ent_coef"].start  # see training_callbacks
     if arm.compute:
         keywords = more_compute(algorithm, keywords, compute_ratio, vec_env.num_envs)
     policy = recipe.policy
@@ -110,6 +113,17 @@ def _policy_keywords(recipe: Recipe, algorithm: type[BaseAlgorithm], arm: Arm, s
     else:
         policy_kwargs = pinned_policy_kwargs(algorithm, EXTRACTORS[name], **keywords)
     return {**policy_kwargs, **recipe.policy_kwargs}
+
+
+def training_callbacks(recipe: Recipe, head: BaseCallback | None) -> list[BaseCallback]:
+    """
+    All callbacks that have a part in the training, in their order.
+
+    :param head: what :func:`build_callback` gave
+    """
+    ent_coef = read_value(recipe.hyperparameters.get("ent_coef"))
+    entropy = [EntropySchedule(ent_coef)] if isinstance(ent_coef, LinearSchedule) else []
+    return [*entropy, *([head] if head is not None else [])]
 
 
 def build_callback(recipe: Recipe, arm: Arm, seed: int) -> BaseCallback | None:

@@ -10,7 +10,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.arms import parse_arm
-from agents.build import build_callback, build_model, learn_keywords
+from agents.build import build_callback, build_model, learn_keywords, training_callbacks
 from agents.randomness import undisturbed
 from agents.recipe import Recipe
 
@@ -78,7 +78,6 @@ def _update_seconds(recipe: Recipe, arm_text: str, vec_env: VecEnv, seed: int, d
         steps = 4 * warm_up
     opening = _Opening()
     closing = _Closing(opening, warm_up)
-    head = build_callback(recipe, arm, seed)
-    callbacks: list[BaseCallback] = [opening, *([head] if head else []), closing]
+    callbacks = [opening, *training_callbacks(recipe, build_callback(recipe, arm, seed)), closing]
     model.learn(steps, callback=callbacks, **learn_keywords(model, vec_env))
     return median(closing.seconds)

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import cpc_rl
 from agents.algorithms import find_algorithm
 from agents.arms import Arm, parse_arm
-from agents.build import build_callback, build_model, environment_keywords, learn_keywords
+from agents.build import build_callback, build_model, environment_keywords, learn_keywords, more_compute, training_callbacks
 from agents.calibration import measure_compute_ratio
 from agents.checkpoints import Progress, list_checkpoints, load_model, read_progress, restore_randomness
 from agents.configuration import RunConfiguration, installed_versions
@@ -134,7 +134,12 @@ def _start(
 ) -> BaseAlgorithm:
     """A new model in a new folder; the folder is touched once everything else has gone well."""
     recipe, seed = configuration.recipe, configuration.seed
-    ratio = measure_compute_ratio(recipe, vec_env, seed, machine.device) if arm.compute else 1.0
+    ratio = 1.0
+    if arm.compute:
+        more_compute(
+            find_algorithm(recipe.algorithm), recipe.hyperparameters, ratio, vec_env.num_envs
+        )  # says first if it cannot
+        ratio = measure_compute_ratio(recipe, vec_env, seed, machine.device)
     model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
     try:
         if configuration.encoder is not None:
@@ -174,7 +179,7 @@ def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None,
     left = runner.configuration.timesteps - model.num_timesteps
     if left <= 0:
         return True
-    callbacks = [item for item in (callback, runner) if item is not None]
+    callbacks = [*training_callbacks(runner.configuration.recipe, callback), runner]
     try:
         with runner.interruptible():
             model.learn(left, callback=callbacks, reset_num_timesteps=False, **learn_keywords(model, vec_env))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from agents.errors import UserError
@@ -24,6 +25,26 @@ def read_value(value: Any) -> Any:
     if unknown or not {"start", "end"} <= set(value):
         raise UserError(f"A linear schedule has start, end and, if wanted, fraction; the recipe's has {sorted(value)}.")
     return LinearSchedule(float(value["start"]), float(value["end"]), float(value.get("fraction", 1.0)))
+
+
+class EntropySchedule(BaseCallback):
+    """
+    Moves ``ent_coef``, which on-policy algorithms take as a number only. It keeps no state, so that a resumed run goes on.
+
+    :param schedule: the coefficient by the remaining progress, 1 to 0
+    """
+
+    def __init__(self, schedule: LinearSchedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        # The model's own progress is brought up to date only after this, and before the update.
+        remaining = 1.0 - self.num_timesteps / self.model._total_timesteps
+        self.model.ent_coef = self.schedule(remaining)  # type: ignore[attr-defined]
 
 
 def read_hyperparameters(hyperparameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a checkpoint holds, and that going on from one is going on."""
 
+import copy
 import csv
 import os
 import random
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train_agent
 from agents.arms import parse_arm
-from agents.build import build_callback
+from agents.build import build_callback, build_model
 from agents.checkpoints import list_checkpoints, load_model, read_progress
 from agents.errors import UserError
 from agents.evaluation import Evaluator
@@ -53,7 +55,7 @@ def check_whole(folder: RunFolder) -> None:
     assert {item.name for item in folder.path.iterdir() if "tfevents" not in item.name} == FILES
     rows = evaluations(folder)
     assert [row["timesteps"] for row in rows] == EVALUATED
-    assert all(earlier["wall_seconds"] <= later["wall_seconds"] for earlier, later in zip(rows, rows[1:], strict=False))
+    assert all(earlier["wall_seconds"] <= later["wall_seconds"] for earlier, later in pairwise(rows))
     curves = scalars(folder)
     assert [step for step, _ in curves["eval/mean_reward"]] == EVALUATED
     assert [value for _, value in curves["eval/mean_reward"]] == pytest.approx([row["mean_return"] for row in rows])
@@ -93,13 +95,13 @@ def test_a_finished_run_is_whole(finished: RunFolder) -> None:
     check_whole(finished)
 
 
-def test_the_same_command_again_says_that_it_is_finished(
-    finished: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_command_again_says_that_it_is_finished(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     before = {file: file.stat().st_mtime_ns for file in finished.path.rglob("*") if file.is_file() and file.name != ".lock"}
     assert train_agent.main(["--resume", str(finished.path)]) == 0
     assert "is finished" in capsys.readouterr().out
-    assert {file: file.stat().st_mtime_ns for file in finished.path.rglob("*") if file.is_file() and file.name != ".lock"} == before
+    assert {
+        file: file.stat().st_mtime_ns for file in finished.path.rglob("*") if file.is_file() and file.name != ".lock"
+    } == before
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])
@@ -113,17 +115,14 @@ def test_checkpoint_restores_model_heads_buffer_and_generators(
     def watched(self: RunCallback, evaluate: bool) -> None:
         pause(self, evaluate)
         if self.num_timesteps == 64:
-            seen["parameters"] = {name: self._copy(value) for name, value in self.model.get_parameters().items()}
+            seen["parameters"] = {name: copy.deepcopy(value) for name, value in self.model.get_parameters().items()}
             seen["heads"] = stored_state(self.model)
             seen["random"] = random_state()
             seen["counters"] = (self.model.num_timesteps, self.model._n_updates, self.model._current_progress_remaining)
             buffer = getattr(self.model, "replay_buffer", None)
             seen["buffer"] = buffer and {"pos": buffer.pos, "full": buffer.full, "observations": buffer.observations.copy()}
 
-    import copy
-
     monkeypatch.setattr(RunCallback, "pause", watched)
-    monkeypatch.setattr(RunCallback, "_copy", staticmethod(copy.deepcopy), raising=False)
     configuration = tiny_configuration(algorithm)
     folder = tiny_run(tmp_path, configuration)
     checkpoint = next(item for item in list_checkpoints(folder.checkpoints) if read_progress(item).timesteps == 64)
@@ -138,7 +137,9 @@ def test_checkpoint_restores_model_heads_buffer_and_generators(
     heads = stored_state(model)  # collected anew from the callback's live heads
     assert heads is not None and heads["heads"]["critic" if algorithm == "sac" else next(iter(heads["heads"]))]
     for state in (heads, seen["heads"]):
-        state["windows"].pop("next_episode", None)  # where the numbering of episodes goes on, once numbered anew from the buffer
+        state["windows"].pop(
+            "next_episode", None
+        )  # where the numbering of episodes goes on, once numbered anew from the buffer
     assert same(heads, seen["heads"])
     if seen["buffer"]:
         buffer = model.replay_buffer  # type: ignore[attr-defined]
@@ -165,11 +166,19 @@ def start(log_dir: Path, algorithm: str, arm: str, rename: int) -> int:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=300).returncode
 
 
-# The renames of a run: two files at the start, then one for each of the four checkpoints and one more, from the third on, for the
-# oldest, which goes. After the last: model, encoder, curve, video, results.
+# The renames of a run: two files at the start, then one for each of the four checkpoints and one more, from the third on, for
+# the oldest, which goes. After the last: model, encoder, curve, video, results.
 @pytest.mark.parametrize(
     ("algorithm", "arm", "rename"),
-    [("ppo", "curl", 2), ("ppo", "curl", 3), ("ppo", "cpc", 5), ("ppo", "none", 6), ("dqn", "cpc", 7), ("sac", "curl", 5), ("ppo", "curl", 10)],
+    [
+        ("ppo", "curl", 2),
+        ("ppo", "curl", 3),
+        ("ppo", "cpc", 5),
+        ("ppo", "none", 6),
+        ("dqn", "cpc", 7),
+        ("sac", "curl", 5),
+        ("ppo", "curl", 10),
+    ],
 )
 def test_killed_and_resumed(algorithm: str, arm: str, rename: int, tmp_path: Path) -> None:
     assert start(tmp_path, algorithm, arm, rename) == -signal.SIGKILL
@@ -258,8 +267,6 @@ def test_evaluation_depends_on_seeds_alone() -> None:
     """Not on the number of processes, nor on what was evaluated before."""
     configuration = tiny_configuration("ppo", "none")
     vec_env = make_vec_env(configuration.env, 1, 0, vec="dummy", **_keywords(configuration))
-    from agents.build import build_model
-
     model = build_model(configuration.recipe, vec_env, parse_arm("none", "curl"), 0, "cpu")
     one, two = (Evaluator(configuration.env, _keywords(configuration), processes) for processes in (1, 2))
     try:

@@ -39,7 +39,9 @@ def test_recipe_builds_and_takes_its_callback(env: str, name: str) -> None:
 
 def test_each_file_is_some_algorithms_recipe() -> None:
     own = {f"{name}_carracing.yaml" for name in ("ppo", "sac", "dqn")}
-    assert {file.name for file in RECIPES.iterdir()} == own | {f"default_{name}.yaml" for name in ALGORITHMS} | {"carracing.yaml"}
+    assert {file.name for file in RECIPES.iterdir()} == own | {f"default_{name}.yaml" for name in ALGORITHMS} | {
+        "carracing.yaml"
+    }
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -84,7 +86,11 @@ def test_linear_schedule() -> None:
     assert type(schedule) is LinearSchedule  # a saved model needs no class of this project
     assert [schedule(1.0), schedule(0.5), schedule(0.0)] == pytest.approx([0.5, 0.3, 0.1])
     assert read_value(0.25) == 0.25
-    for bad in ({"schedule": "square"}, {"schedule": "linear", "start": 1.0}, {"schedule": "linear", "start": 1, "end": 0, "mid": 1}):
+    for bad in (
+        {"schedule": "square"},
+        {"schedule": "linear", "start": 1.0},
+        {"schedule": "linear", "start": 1, "end": 0, "mid": 1},
+    ):
         with pytest.raises(UserError):
             read_value(bad)
 

@@ -67,7 +67,12 @@ for _id, _continuous in (("TinyImages-v0", False), ("TinyImagesBox-v0", True)):
         gym.register(_id, "tests.agents.tiny:TinyImages", kwargs={"continuous": _continuous})
 
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 2, "learning_rate": {"schedule": "linear", "start": 1.0e-3, "end": 0.0}},
+    "ppo": {
+        "n_steps": 8,
+        "batch_size": 8,
+        "n_epochs": 2,
+        "learning_rate": {"schedule": "linear", "start": 1.0e-3, "end": 0.0},
+    },
     "dqn": {"buffer_size": 60, "learning_starts": 8, "batch_size": 4, "train_freq": 4},
     "sac": {"buffer_size": 60, "learning_starts": 8, "batch_size": 4, "train_freq": 8},
 }

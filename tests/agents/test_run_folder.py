@@ -1,0 +1,130 @@
+"""What may and what may not happen to a folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agents.configuration import RunConfiguration
+from agents.errors import UserError
+from agents.run_folder import RunFolder
+from tests.agents.test_checkpoints import ROOT, check_whole
+from tests.agents.tiny import tiny_configuration, tiny_run
+
+
+def snapshot(path: Path) -> dict[str, bytes]:
+    """Every file below a folder, but for the lock."""
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"
+    }
+
+
+def test_configuration_file_says_it_all(tmp_path: Path) -> None:
+    configuration = tiny_configuration("ppo", "compute")
+    folder = tiny_run(tmp_path, configuration)
+    assert folder.path == tmp_path / "tests.agents.tiny-TinyImages-v0" / "ppo-compute" / "seed-0"
+    assert folder.read_configuration() == configuration
+    content = yaml.safe_load(folder.config.read_text())
+    assert content["command"] == "python -m tests.agents.tiny"
+    assert {"python", "torch", "stable-baselines3", "gymnasium"} <= set(content["versions"])
+    assert content["compute"]["ratio"] >= 1
+    assert content["compute"]["n_epochs"] >= 2 * content["compute"]["ratio"]
+
+
+def test_slash_in_an_id_becomes_a_dash() -> None:
+    folder = RunFolder.of(Path("runs"), tiny_configuration("ppo", "aug+cpc", env="ALE/Pong-v5", seed=3))
+    assert folder.path == Path("runs/ALE-Pong-v5/ppo-aug+cpc/seed-3")
+
+
+def test_another_configuration_is_refused_unless_overwritten(tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    before = snapshot(tmp_path)
+    other = tiny_configuration("ppo", "none", eval_episodes=2)
+    with pytest.raises(UserError, match="another configuration: eval_episodes is 2 and was 1"):
+        tiny_run(tmp_path, other)
+    assert snapshot(tmp_path) == before
+    # What cannot start replaces nothing.
+    with pytest.raises(UserError, match="not a readable safetensors"):
+        tiny_run(tmp_path, tiny_configuration("ppo", "none", encoder=str(folder.model)), overwrite=True)
+    assert snapshot(tmp_path) == before
+    tiny_run(tmp_path, other, overwrite=True)
+    assert folder.read_configuration() == other
+    assert [item.name for item in folder.path.parent.iterdir()] == ["seed-0"]
+    check_whole(folder)
+
+
+def test_a_folder_of_something_else_is_never_touched(tmp_path: Path) -> None:
+    configuration = tiny_configuration("ppo", "none")
+    folder = RunFolder.of(tmp_path, configuration)
+    folder.path.mkdir(parents=True)
+    (folder.path / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="not a run folder"):
+            tiny_run(tmp_path, configuration, overwrite=overwrite)
+    assert snapshot(tmp_path).popitem()[1] == b"years of work"
+    (folder.path / "config.yaml").write_text("run: {env: 1}")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="does not describe a run"):
+            tiny_run(tmp_path, configuration, overwrite=overwrite)
+    assert set(snapshot(folder.path)) == {"thesis.tex", "config.yaml"}
+
+
+def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+    folder = RunFolder.of(tmp_path, tiny_configuration("ppo", "none"))
+    folder.path.parent.mkdir(parents=True)
+    folder.path.write_text("not a folder")
+    with pytest.raises(UserError, match="not a run folder"):
+        tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+
+
+def test_two_processes_in_one_folder(tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    before = snapshot(tmp_path)
+    script = (
+        "import sys; from tests.agents.tiny import *; folder = RunFolder(Path(sys.argv[1])); folder.lock(); "
+        "print('here', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder.path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    try:
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match="Another process is training"):
+                tiny_run(tmp_path, tiny_configuration("ppo", "none"), overwrite=overwrite)
+    finally:
+        process.kill()
+        process.wait()
+    assert snapshot(tmp_path) == before
+    tiny_run(tmp_path, tiny_configuration("ppo", "none"))  # the lock ended with the process
+
+
+def test_log_that_lost_its_end_is_refused(tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    folder.results.unlink()
+    whole = folder.evaluations.read_bytes()
+    folder.evaluations.write_bytes(whole[:-5])
+    with pytest.raises(UserError, match="shorter than at the newest checkpoint"):
+        tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    folder.evaluations.write_bytes(whole + b"96,1")  # half a row that was being written
+    tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    assert folder.evaluations.read_bytes() == whole
+
+
+@pytest.mark.parametrize("arm", ["aug", "shuffled+cpc", "aug+cpc"])
+def test_every_kind_of_arm_trains(arm: str, tmp_path: Path) -> None:
+    check_whole(tiny_run(tmp_path, tiny_configuration("ppo", arm)))
+
+
+def test_an_encoder_from_another_run(tmp_path: Path) -> None:
+    first = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    configuration: RunConfiguration = tiny_configuration("dqn", "cpc", encoder=str(first.encoder))
+    check_whole(tiny_run(tmp_path, configuration))

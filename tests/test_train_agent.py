@@ -1,0 +1,195 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train_agent
+from agents.command_line import first_sentence
+from agents.recipe import Recipe
+from agents.run_folder import RunFolder
+from tests.agents.test_checkpoints import check_whole, scalars
+from tests.agents.test_run_folder import snapshot
+from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_configuration, tiny_recipe, tiny_run
+
+ROOT = Path(__file__).parents[1]
+
+BAD = [
+    ("", "--env is missing"),
+    ("--env NoSuchGame-v0", "There is no environment 'NoSuchGame-v0'"),
+    ("--env CarRacing-v7", "did you mean"),
+    ("--env CartPole-v1", "--pixels"),
+    (f"--env {IMAGES} --algo zpo", "There is no algorithm 'zpo'; known are"),
+    (f"--env {IMAGES} --algo ars", "without gradients"),
+    (f"--env {IMAGES} --algo sac", "SAC needs Box actions"),
+    (f"--env {IMAGES_BOX} --algo dqn", "DQN needs Discrete actions"),
+    (f"--env {IMAGES} --objective cpd", "unknown objective 'cpd'; known are"),
+    (f"--env {IMAGES} --objective none cpd", "unknown objective 'cpd'"),
+    (f"--env {IMAGES} --objective cpc=1,curl=2", "one at a time"),
+    (f"--env {IMAGES} --objective none none", "several different values"),
+    (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
+    (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
+    (f"--env {IMAGES} --timesteps 0", "--timesteps must be 1 or more, and is 0"),
+    (f"--env {IMAGES} --timesteps -5", "--timesteps must be 1 or more, and is -5"),
+    (f"--env {IMAGES} --timesteps many", "invalid"),
+    (f"--env {IMAGES} --n-envs 0", "--n-envs must be 1 or more"),
+    (f"--env {IMAGES} --eval-freq 0", "--eval-freq must be 1 or more"),
+    (f"--env {IMAGES} --eval-episodes -1", "--eval-episodes must be 1 or more"),
+    (f"--env {IMAGES} --jobs 2", "one run after the other"),
+    (f"--env {IMAGES} --seeds 1 1", "several different values"),
+    (f"--env {IMAGES} --seeds -1", "between 0 and 999999"),
+    (f"--env {IMAGES} --device tpu9", "no device"),
+    (f"--env {IMAGES} --vec envpool", "envpool"),
+    (f"--env {IMAGES} --render ascii", "ascii"),
+    (f"--env {IMAGES} --encoder nowhere.safetensors", "is no file"),
+    (f"--env {IMAGES} --colour red", "--colour"),
+    ("--resume nowhere", "not a run folder"),
+    (f"--resume nowhere --env {IMAGES}", "leave --env out"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD, ids=[line or "nothing" for line, _ in BAD])
+def test_bad_input(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr that says what was wrong, status 2, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    assert train_agent.main(line.split()) == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.err.count("\n") == 1 and output.err.startswith("train_agent.py: ")
+    assert output.out == ""
+    assert snapshot(tmp_path) == {}
+
+
+def test_run_folders_that_are_none_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("optimizer: adam")
+    (tmp_path / "garbled").mkdir()
+    (tmp_path / "garbled" / "config.yaml").write_bytes(b"\xff\xfe{: [")
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    folder.results.unlink()
+    model = max(folder.checkpoints.iterdir()) / "model.zip"
+    os.truncate(model, model.stat().st_size // 2)
+    before = snapshot(tmp_path)
+    capsys.readouterr()
+    for name in ("empty", "file", "other", "garbled", folder.path):
+        assert train_agent.main(["--resume", str(tmp_path / name)]) == 2
+        output = capsys.readouterr()
+        assert output.err.count("\n") == 1 and output.out == ""
+    assert "is damaged: model.zip is" in output.err
+    assert snapshot(tmp_path) == before
+
+
+def test_status_of_the_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_agent.py"), "--env", "NoSuchGame-v0"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"train_agent\.py: There is no environment 'NoSuchGame-v0'.*\n", done.stderr)
+
+
+def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train_agent.main(["--help"])
+    assert end.value.code in (0, None)
+    text = capsys.readouterr().out
+    for flag in (
+        "env",
+        "algo",
+        "objective",
+        "seeds",
+        "timesteps",
+        "n-envs",
+        "device",
+        "log-dir",
+        "eval-freq",
+        "eval-episodes",
+    ):
+        assert f"--{flag}" in text
+    for flag in ("vec", "render", "encoder", "resume", "overwrite", "pixels", "jobs"):
+        assert f"--{flag}" in text
+
+
+def test_first_sentence_of_a_box() -> None:
+    box = "╭─ Parsing error ─────╮\n│ Unrecognized: --x \x1b[1mred\x1b[0m │\n│ ─────────── │\n│ For help, ... │\n╰──────╯\n"
+    assert first_sentence(box) == "Unrecognized: --x red"
+    assert first_sentence("") == "The arguments cannot be read"
+
+
+@pytest.fixture
+def tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, with recipes that take seconds."""
+
+    def load(env_id: str, algorithm: str) -> Recipe:
+        return tiny_recipe(algorithm.lower())
+
+    monkeypatch.setattr("agents.grid.load_recipe", load)
+
+
+def test_grid_of_arms_and_seeds(tiny_recipes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"--env {IMAGES} --objective none curl --seeds 0 4 --eval-episodes 1 --device cpu --vec dummy --log-dir {tmp_path}"
+    assert train_agent.main(line.split()) == 0
+    output = capsys.readouterr().out
+    folders = [
+        RunFolder(tmp_path / "tests.agents.tiny-TinyImages-v0" / arm / seed)
+        for arm in ("ppo-none", "ppo-curl")
+        for seed in ("seed-0", "seed-4")
+    ]
+    for folder in folders:
+        check_whole(folder)
+        assert str(folder.path) in output
+    assert f"tensorboard --logdir {tmp_path}" in output
+    assert yaml.safe_load(folders[0].config.read_text())["command"].endswith(line)
+    first, second = ({tag for tag in scalars(folders[index]) if tag.startswith("contrastive/")} for index in (0, 2))
+    assert not first and "contrastive/curl/loss" in second
+    results = json.loads(folders[0].results.read_text())
+    assert results["timesteps"] == 96 and len(results["final"]["returns"]) == 1
+    before = snapshot(tmp_path)
+    assert train_agent.main(line.split()) == 0  # the same command again
+    assert capsys.readouterr().out.count("is finished") == 4
+    assert snapshot(tmp_path) == before
+
+
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(tmp_path: Path) -> None:
+    configuration = tiny_configuration("ppo", "cpc", timesteps=1_000_000, eval_freq=500_000)
+    folder = RunFolder.of(tmp_path, configuration)
+    script = (
+        "import sys; from tests.agents.tiny import *; "
+        "tiny_run(Path(sys.argv[1]), tiny_configuration('ppo', 'cpc', timesteps=1_000_000, eval_freq=500_000))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "step/s, return" not in process.stderr.readline(1000):  # the bar moves: the training is under way
+        assert process.poll() is None
+    while not (folder.checkpoints / "step-000000000000").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0  # tiny_run has no exit status of its own
+    assert "Traceback" not in errors
+    newest = max(folder.checkpoints.iterdir())
+    steps = int(newest.name.removeprefix("step-"))
+    assert steps % 16 == 0
+    assert (
+        output
+        == f"Stopped; the checkpoint at {steps:,} agent steps goes on by: python train_agent.py --resume {folder.path}\n"
+    )
+    assert folder.evaluations.read_text().count("\n") == 2  # the head and the evaluation before the training
