@@ -12,10 +12,11 @@ import gymnasium as gym
 import numpy as np
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from agents.randomness import undisturbed
 from envs import make_env
+from envs.stacking import stack_frames
 
 # Seeds of the episodes: training counts up from the run's seed, so these stay out of its way and of each other's.
 PERIODIC_SEEDS = 1_000_000
@@ -134,9 +135,7 @@ class Evaluator:
         makers: list[Callable[[], gym.Env]] = [partial(_make_one, self.env_id, self.keywords)] * n_envs
         with interrupts_ignored():
             vec_env: VecEnv = DummyVecEnv(makers) if n_envs == 1 else SubprocVecEnv(makers)
-        if self.frame_stack > 1:
-            vec_env = VecFrameStack(vec_env, self.frame_stack, channels_order="last")
-        return VecTransposeImage(vec_env)
+        return stack_frames(vec_env, self.frame_stack)
 
 
 def best_actions(

@@ -77,8 +77,9 @@ class RunCallback(BaseCallback):
 
     def pause(self, evaluate: bool) -> None:
         """Stop the clock of the training, evaluate if it is time, and write a checkpoint."""
+        began = time.monotonic()
         if self.clock is not None:
-            self.wall_seconds += time.monotonic() - self.clock
+            self.wall_seconds += began - self.clock
         if evaluate:
             self._evaluate()
         self.next_evaluation = next_multiple(self.num_timesteps, self.configuration.eval_freq)
@@ -87,6 +88,9 @@ class RunCallback(BaseCallback):
         save_checkpoint(self.folder.checkpoints, self.model, progress)
         self.saved = self.num_timesteps
         self.clock = time.monotonic()
+        if self.bar is not None:  # its estimate is of the training's speed
+            self.bar.start_t += self.clock - began
+            self.bar.last_print_t += self.clock - began
 
     def _evaluate(self) -> None:
         episodes = self.configuration.eval_episodes

@@ -7,13 +7,13 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
 from stable_baselines3.common.vec_env.dummy_vec_env import DummyVecEnv
 
 from agents.evaluation import VIDEO_SEED, EpisodeSeeds, best_actions
 from agents.files import whole_file
 from agents.randomness import undisturbed
 from envs import make_env
+from envs.stacking import stack_frames
 
 MAX_BYTES = 1_000_000
 MAX_STEPS = 2_000
@@ -35,8 +35,7 @@ def record_episode(
     with undisturbed():
         env = EpisodeSeeds(make_env(env_id, **own, render_mode="rgb_array"))
         env.set_seeds([seed])
-        dummy = DummyVecEnv([lambda: env])
-        vec_env = VecTransposeImage(VecFrameStack(dummy, keywords["frame_stack"], channels_order="last"))
+        vec_env = stack_frames(DummyVecEnv([lambda: env]), keywords["frame_stack"])
         try:
             observations: Any = vec_env.reset()
             state, starts = None, np.ones(1, dtype=bool)

@@ -1,5 +1,6 @@
 """What may and what may not happen to a folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agents.algorithms import ALGORITHMS
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
 from agents.run_folder import RunFolder
@@ -128,3 +130,14 @@ def test_an_encoder_from_another_run(tmp_path: Path) -> None:
     first = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
     configuration: RunConfiguration = tiny_configuration("dqn", "cpc", encoder=str(first.encoder))
     check_whole(tiny_run(tmp_path, configuration))
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"ppo", "dqn", "sac"}))  # those are trained in test_checkpoints
+def test_every_algorithm_makes_a_whole_run(algorithm: str, tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path, tiny_configuration(algorithm))
+    check_whole(folder)
+    model = ALGORITHMS[algorithm].load(folder.model)
+    assert model.num_timesteps == 96
+    assert json.loads(model.environment_settings)["size"] == 36
+    if algorithm == "maskableppo":
+        assert model.ent_coef == 0.0  # the end of its schedule

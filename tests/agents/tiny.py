@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from agents.algorithms import CONTINUOUS_ONLY
 from agents.configuration import RunConfiguration
 from agents.recipe import EnvironmentSettings, EvaluationSettings, Recipe
 from agents.run import Machine, execute
@@ -66,6 +67,7 @@ for _id, _continuous in (("TinyImages-v0", False), ("TinyImagesBox-v0", True)):
     if _id not in gym.registry:
         gym.register(_id, "tests.agents.tiny:TinyImages", kwargs={"continuous": _continuous})
 
+OFF_POLICY = {"buffer_size": 60, "learning_starts": 8, "batch_size": 4, "train_freq": 8}
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "ppo": {
         "n_steps": 8,
@@ -73,8 +75,18 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
         "n_epochs": 2,
         "learning_rate": {"schedule": "linear", "start": 1.0e-3, "end": 0.0},
     },
+    "maskableppo": {
+        "n_steps": 8,
+        "batch_size": 8,
+        "n_epochs": 2,
+        "ent_coef": {"schedule": "linear", "start": 0.1, "end": 0.0},
+    },
+    "recurrentppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 2},
+    "a2c": {"n_steps": 8},
+    "trpo": {"n_steps": 8, "batch_size": 8, "n_critic_updates": 2, "cg_max_steps": 3},
     "dqn": {"buffer_size": 60, "learning_starts": 8, "batch_size": 4, "train_freq": 4},
-    "sac": {"buffer_size": 60, "learning_starts": 8, "batch_size": 4, "train_freq": 8},
+    "qrdqn": OFF_POLICY,
+    **dict.fromkeys(CONTINUOUS_ONLY, OFF_POLICY),
 }
 
 
@@ -82,6 +94,7 @@ def tiny_recipe(algorithm: str = "ppo", objective: str = "curl") -> Recipe:
     """A recipe whose runs take a second or two."""
     return Recipe(
         algorithm=algorithm,
+        policy={"recurrentppo": "CnnLstmPolicy", "crossq": "MlpPolicy"}.get(algorithm, "CnnPolicy"),
         timesteps=TIMESTEPS,
         n_envs=2,
         hyperparameters=HYPERPARAMETERS[algorithm],
@@ -97,7 +110,7 @@ def tiny_configuration(algorithm: str = "ppo", arm: str = "curl", **changes: Any
     """The configuration of a tiny run."""
     recipe = tiny_recipe(algorithm)
     values: dict[str, Any] = {
-        "env": IMAGES_BOX if algorithm == "sac" else IMAGES,
+        "env": IMAGES_BOX if algorithm in CONTINUOUS_ONLY else IMAGES,
         "arm": arm,
         "seed": 0,
         "timesteps": TIMESTEPS,
