@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"train_agent.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("train_agent.py: stopped; the same command goes on from the newest checkpoint.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

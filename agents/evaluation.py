@@ -18,7 +18,7 @@ from agents.randomness import undisturbed
 from envs import make_env
 from envs.stacking import stack_frames
 
-# Seeds of the episodes: training counts up from the run's seed, so these stay out of its way and of each other's.
+# Seeds of the episodes, out of each other's way and of training_seed's.
 PERIODIC_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
 VIDEO_SEED = 3_000_000

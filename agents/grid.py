@@ -74,8 +74,8 @@ def check_numbers(arguments: "Arguments") -> None:
         if values is not None and (not values or len(set(values)) < len(values)):
             raise UserError(f"--{name} needs one or several different values, and got {list(values)}.")
     for seed in arguments.seeds or ():
-        if not 0 <= seed < 1_000_000:
-            raise UserError(f"--seeds must lie between 0 and 999999, where no evaluation's seeds are, and {seed} does not.")
+        if not 0 <= seed < 2**32:
+            raise UserError(f"--seeds must lie between 0 and {2**32 - 1}, and {seed} does not.")
     if arguments.encoder is not None and not arguments.encoder.is_file():
         raise UserError(f"--encoder {arguments.encoder} is no file.")
 

@@ -39,6 +39,19 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def training_seed(seed: int, timesteps: int = 0) -> int:
+    """
+    Seed of the first training environment; the others count up from it.
+
+    Runs whose seeds are neighbours share no episode, nor does one that goes on play its first ones again, nor does any play the
+    evaluations' episodes, whose seeds are below ten million.
+
+    :param seed: the run's
+    :param timesteps: agent steps after which it goes on
+    """
+    return 10_000_000 + int(np.random.SeedSequence([seed, timesteps]).generate_state(1)[0] % 2**30)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Whatever the block draws, the generators go on after it as if it had not run."""

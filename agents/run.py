@@ -26,6 +26,7 @@ from agents.errors import UserError
 from agents.evaluation import FINAL_SEEDS, Evaluator, interrupts_ignored
 from agents.files import whole_file, write_text
 from agents.logs import make_logger, restore_pending
+from agents.randomness import training_seed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
 from agents.training import RunCallback, Stopped
@@ -109,9 +110,7 @@ def _keywords(configuration: RunConfiguration, render: str | None = None) -> dic
 
 def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
     """The training's environments; after a checkpoint their episodes start anew, and not with the first ones again."""
-    seed = configuration.seed
-    if progress and progress.timesteps:
-        seed = int(np.random.SeedSequence([seed, progress.timesteps]).generate_state(1)[0] % 2**30)
+    seed = training_seed(configuration.seed, progress.timesteps if progress else 0)
     try:
         with interrupts_ignored():
             vec_env = make_vec_env(configuration.env, configuration.n_envs, seed, vec=machine.vec, **_keywords(configuration))

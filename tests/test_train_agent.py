@@ -44,7 +44,7 @@ BAD = [
     (f"--env {IMAGES} --eval-episodes -1", "--eval-episodes must be 1 or more"),
     (f"--env {IMAGES} --jobs 2", "one run after the other"),
     (f"--env {IMAGES} --seeds 1 1", "several different values"),
-    (f"--env {IMAGES} --seeds -1", "between 0 and 999999"),
+    (f"--env {IMAGES} --seeds -1", "between 0 and"),
     (f"--env {IMAGES} --device tpu9", "no device"),
     (f"--env {IMAGES} --vec envpool", "envpool"),
     (f"--env {IMAGES} --render ascii", "ascii"),

@@ -22,8 +22,8 @@ from agents.arms import parse_arm
 from agents.build import build_callback, build_model
 from agents.checkpoints import list_checkpoints, load_model, read_progress
 from agents.errors import UserError
-from agents.evaluation import Evaluator
-from agents.randomness import random_state, set_random_state, undisturbed
+from agents.evaluation import FINAL_SEEDS, PERIODIC_SEEDS, VIDEO_SEED, Evaluator
+from agents.randomness import random_state, set_random_state, training_seed, undisturbed
 from agents.run import _keywords
 from agents.run_folder import RunFolder
 from agents.training import RunCallback
@@ -157,6 +157,12 @@ def test_random_state_goes_through_a_file(tmp_path: Path) -> None:
         first = random.random(), np.random.standard_normal(), torch.rand(2).tolist()
         set_random_state(torch.load(tmp_path / "random.pt", weights_only=True))
         assert (random.random(), np.random.standard_normal(), torch.rand(2).tolist()) == first
+
+
+def test_no_two_runs_share_training_episodes() -> None:
+    seeds = {training_seed(seed, timesteps) + env for seed in range(20) for timesteps in (0, 2048, 4096) for env in range(8)}
+    assert len(seeds) == 20 * 3 * 8
+    assert min(seeds) >= 10_000_000 > VIDEO_SEED > FINAL_SEEDS > PERIODIC_SEEDS
 
 
 def start(log_dir: Path, algorithm: str, arm: str, rename: int) -> int:
