@@ -43,7 +43,7 @@ def training_seed(seed: int, timesteps: int = 0) -> int:
     """
     Seed of the first training environment; the others count up from it.
 
-    Runs whose seeds are neighbours share no episode, nor does one that goes on play its first ones again, nor does any play the
+    Runs whose seeds are neighbours share no episode, one that goes on does not play its first ones again, and none plays the
     evaluations' episodes, whose seeds are below ten million.
 
     :param seed: the run's
