@@ -1,0 +1,51 @@
+"""The video of the trained agent."""
+
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from agents.arms import parse_arm
+from agents.build import build_model, environment_keywords
+from agents.video import MAX_BYTES, record_episode, write_video
+from envs import make_vec_env
+from tests.agents.tiny import IMAGES, tiny_recipe
+
+
+def read(file: Path) -> tuple[dict, int]:
+    """What the file says of itself, and its number of frames."""
+    frames = imageio_ffmpeg.read_frames(str(file))
+    return next(frames), sum(1 for _ in frames)
+
+
+def test_one_episode_one_frame_for_each_agent_step() -> None:
+    recipe = tiny_recipe()
+    keywords = environment_keywords(recipe, pixels=False)
+    model = build_model(recipe, make_vec_env(IMAGES, 1, 0, vec="dummy", **keywords), parse_arm("none", "curl"), 0, "cpu")
+    frames, fps = record_episode(model, IMAGES, keywords)
+    assert (len(frames), fps) == (7, 10)  # the last step's picture would be the next episode's
+    assert frames[0].shape == (36 * 7, 36 * 7, 3) and frames[0].dtype == np.uint8  # small pictures are enlarged
+    again, _ = record_episode(model, IMAGES, keywords)
+    assert np.array_equal(frames, again)
+    halved, fps = record_episode(model, IMAGES, {**keywords, "frame_skip": 2})
+    assert (len(halved), fps) == (4, 5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 97)])
+def test_every_player_shows_it(height: int, width: int, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    frames = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(5)]
+    write_video(tmp_path / "video.mp4", frames, 12.5)
+    meta, count = read(tmp_path / "video.mp4")
+    assert (meta["codec"], meta["size"], meta["fps"], count) == ("h264", (96, 64), 12.5, 5)
+    assert meta["pix_fmt"].startswith("yuv420p")
+    assert [item.name for item in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_noise_is_squeezed_below_a_megabyte(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    frames = [generator.integers(0, 256, (128, 128, 3), dtype=np.uint8) for _ in range(100)]
+    write_video(tmp_path / "video.mp4", frames, 25)
+    assert (tmp_path / "video.mp4").stat().st_size <= MAX_BYTES
+    assert read(tmp_path / "video.mp4")[1] == 100
