@@ -1,15 +1,12 @@
 """Temporal windows from the replay buffers of off-policy algorithms."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from cpc_rl.gathering import Normalize, check_array, check_observations, check_request, gather_windows
-from cpc_rl.trajectories import TrajectoryRing
+from cpc_rl.replay_trajectories import ReplayTrajectories
 from cpc_rl.windows import Windows
 
 
@@ -34,20 +31,11 @@ class ReplayWindows:
         self.replay_buffer = replay_buffer
         self.action_space = action_space
         self.normalize = normalize
-        self._lag = 0 if replay_buffer.optimize_memory_usage else 1
-        self._size = replay_buffer.buffer_size
-        self._ring = TrajectoryRing(self._size, replay_buffer.n_envs)
-        # Slots whose transition follows no other one, though no end of an episode was stored before it
-        self._seams = np.zeros(self._size, dtype=bool)
-        self._seam: str | None = None  # what lies between the newest transition and the next one, if anything
-        # Slots whose observation is a step old, see mark_seam()
-        self._stale = np.zeros(self._size, dtype=bool)
-        self._rebuild()
+        self._trajectories = ReplayTrajectories(replay_buffer)
 
     def note_step(self) -> None:
         """Announce the next write, one transition of each environment (in ``_on_step()``: SB3 calls it just before)."""
-        self._catch_up()
-        self._announced = True
+        self._trajectories.note_step()
 
     def mark_seam(self, reset: bool = False) -> None:
         """
@@ -56,10 +44,7 @@ class ReplayWindows:
         :param reset: The environments were reset (``learn()``'s ``reset_num_timesteps``). Otherwise the next transition is not
             used: after an interrupted step SB3 stores one whose observation is a step old.
         """
-        self._catch_up()
-        # An interrupted step was announced and never written
-        self._announced = False
-        self._seam = "reset" if reset else "unknown"
+        self._trajectories.mark_seam(reset)
 
     def sample(
         self,
@@ -79,18 +64,19 @@ class ReplayWindows:
         """
         buffer = self.replay_buffer
         check_request(batch_size, horizon, buffer.observations, keys)
-        self._catch_up()
+        trajectories = self._trajectories
+        trajectories.catch_up()
         # The oldest observation of a full buffer that keeps no next observations is overwritten by the newest next one
-        lost = 1 if buffer.full and self._lag == 0 else 0
+        lost = 1 if buffer.full and trajectories.lag == 0 else 0
         oldest = buffer.pos + lost if buffer.full else 0
-        draw = self._ring.draw(batch_size, horizon, self._lag, oldest, buffer.size() - lost, generator)
+        draw = trajectories.ring.draw(batch_size, horizon, trajectories.lag, oldest, buffer.size() - lost, generator)
         if draw is None:
             return None
         return gather_windows(
-            self._ring,
+            trajectories.ring,
             draw,
             buffer.observations,
-            buffer.next_observations if self._lag else None,
+            buffer.next_observations if trajectories.lag else None,
             buffer.actions,
             buffer.rewards,
             self.action_space,
@@ -100,118 +86,12 @@ class ReplayWindows:
             self.normalize,
         )
 
-    def _catch_up(self) -> None:
-        """Number what was written since the last call: one slot if a write was announced, else nothing."""
-        buffer = self.replay_buffer
-        written = (buffer.pos - self._pos) % self._size
-        emptied = not buffer.full and (self._full or buffer.pos < self._pos)
-        if emptied:
-            self._seams[:], self._stale[:] = False, False
-            self._rebuild()
-            return
-        # If others filled the buffer once round, or more often, then what was the newest transition is another one now
-        overrun = self._marks() != self._last_marks
-        if written == 0 and not overrun:
-            return
-        if written != 1 or not self._announced or overrun:
-            # Who wrote this may have begun with a reset, which a buffer without next observations does not show
-            self._seams[self._pos] |= self._seam is not None
-            self._stale[self._pos] |= self._seam == "unknown" or self._lag == 0
-            self._rebuild()
-            return
-        slot, before, ring = self._pos, self._pos - 1, self._ring
-        had_none = not self._full and slot == 0
-        starts = (buffer.dones[before] != 0) | self._stale[before] | (had_none or self._seam is not None)
-        episode, step = ring.label(starts[None], *(() if had_none else (self._last_episode, self._last_step)))
-        self._seams[slot] = self._seam is not None
-        self._stale[slot] = self._seam == "unknown"
-        ring.episode[slot] = ring.UNUSABLE if self._stale[slot] else episode[0]
-        ring.step[slot] = step[0]
-        self._follow(slot)
-
-    def _follow(self, slot: int) -> None:
-        """Take ``slot`` as the newest one."""
-        buffer, ring = self.replay_buffer, self._ring
-        self._pos, self._full = buffer.pos, buffer.full
-        self._announced, self._seam = False, None
-        self._last_marks = self._marks()
-        self._last_episode, self._last_step = ring.episode[slot].copy(), ring.step[slot].copy()
-        if self._lag == 0:
-            # The slot to be written next holds the newest next observation, unless an episode ended there
-            ring.episode[buffer.pos] = np.where(buffer.dones[slot] == 0, ring.episode[slot], ring.UNUSABLE)
-            ring.step[buffer.pos] = ring.step[slot] + 1
-
-    def _marks(self) -> bytes:
-        """What tells the newest transition that was numbered from others, without looking at its observation."""
-        newest = self._pos - 1
-        return b"".join(array[newest].tobytes() for array in (self.replay_buffer.actions, self.replay_buffer.rewards))
-
-    def _rebuild(self, first_step: NDArray[np.int64] | None = None) -> None:
-        """
-        Number all that is stored.
-
-        :param first_step: ``(E,)`` the oldest transitions' place in their trajectories, where that is known.
-        """
-        buffer, ring = self.replay_buffer, self._ring
-        ring.episode[:], ring.step[:] = ring.UNUSABLE, 0
-        order = (np.arange(buffer.size()) + (buffer.pos if buffer.full else 0)) % self._size
-        if len(order) > 0:
-            starts = np.ones((len(order), buffer.n_envs), dtype=bool)
-            starts[1:] = (buffer.dones[order[:-1]] != 0) | (self._seams[order[1:]] | self._stale[order[:-1]])[:, None]
-            starts[1:] |= self._broken(order)
-            if first_step is not None:
-                starts[0] = first_step == 0
-                unknown = np.arange(buffer.n_envs) + ring.next_episode
-                ring.next_episode += buffer.n_envs
-                episode, step = ring.label(starts, unknown, first_step - 1)
-            else:
-                episode, step = ring.label(starts)
-            episode[self._stale[order]] = ring.UNUSABLE
-            ring.episode[order], ring.step[order] = episode, step
-        self._follow(int(order[-1]) if len(order) > 0 else 0)
-
-    def _broken(self, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """:return: ``(len(order) - 1, E)``: the observation after a transition is not its next observation."""
-        buffer = self.replay_buffer
-        broken = np.zeros((len(order) - 1, buffer.n_envs), dtype=bool)
-        if self._lag == 0:
-            return broken
-        pairs = [(buffer.observations, buffer.next_observations)]
-        if isinstance(buffer.observations, Mapping):
-            pairs = [(array, buffer.next_observations[key]) for key, array in buffer.observations.items()]
-        for observations, next_observations in pairs:
-            # Few rows at a time, so that no second buffer is made
-            rows = max(256 // buffer.n_envs, 1)
-            for row in range(0, len(broken), rows):
-                here, there = order[:-1][row : row + rows], order[1:][row : row + rows]
-                differs = next_observations[here] != observations[there]
-                broken[row : row + rows] |= differs.reshape(*differs.shape[:2], -1).any(axis=2)
-        return broken
-
     def state_dict(self) -> dict[str, Any]:
         """
         :return: What the buffer itself does not tell: seams, and how old its trajectories are. Fit for
             ``torch.load(weights_only=True)``.
         """
-        self._catch_up()
-        buffer = self.replay_buffer
-        return {
-            "pos": int(buffer.pos),
-            "size": int(buffer.size()),
-            "seams": torch.from_numpy(np.flatnonzero(self._seams)),
-            "stale": torch.from_numpy(np.flatnonzero(self._stale)),
-            "first_step": torch.from_numpy(self._oldest_step()),
-            "next_episode": int(self._ring.next_episode),
-            "coming_seam": self._seam,
-        }
-
-    def _oldest_step(self) -> NDArray[np.int64]:
-        """:return: ``(E,)`` the oldest transitions' place in their trajectories."""
-        oldest = self.replay_buffer.pos if self.replay_buffer.full else 0
-        if self.replay_buffer.full and self._lag == 0:
-            # The slot itself already stands for the newest next observation
-            return self._ring.step[(oldest + 1) % self._size] - 1
-        return self._ring.step[oldest].copy()
+        return self._trajectories.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """
@@ -221,14 +101,7 @@ class ReplayWindows:
         """
         if "seams" not in state:
             raise ValueError("The saved windows belong to rollouts, but this model has a replay buffer.")
-        buffer = self.replay_buffer
-        for flags, name in ((self._seams, "seams"), (self._stale, "stale")):
-            slots = state[name].numpy()
-            flags[slots[slots < self._size]] = True
-        self._ring.next_episode = max(self._ring.next_episode, state["next_episode"])
-        same = state["pos"] == buffer.pos and state["size"] == buffer.size() and len(state["first_step"]) == buffer.n_envs
-        self._rebuild(state["first_step"].numpy() if same and buffer.size() > 0 else None)
-        self._seam = state["coming_seam"] if same else None
+        self._trajectories.load_state_dict(state)
 
 
 def check_replay_buffer(buffer: Any) -> None:
