@@ -22,8 +22,10 @@ def test_with_coefficient_zero_the_head_runs_and_the_agent_is_bit_identical(name
     assert hooks_left(watched) == 0
 
 
-@pytest.mark.parametrize("dict_obs", [False, True])
-@pytest.mark.parametrize("name", ALGORITHMS)
+# sb3-contrib's CrossQ joins obs and next_obs as tensors, so that it takes no Dict with or without a head.
+@pytest.mark.parametrize(
+    ("name", "dict_obs"), [(n, d) for n in ALGORITHMS for d in (False, True) if (n, d) != ("CrossQ", True)]
+)
 def test_the_head_trains_the_encoder_and_logs(name, dict_obs):
     plain = make_model(name, 2, dict_obs).learn(2 * steps(name))
     model = make_model(name, 2, dict_obs)
