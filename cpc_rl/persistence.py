@@ -41,7 +41,7 @@ def stored_state(model: BaseAlgorithm) -> dict[str, Any] | None:
     if stored is None:
         return None
     try:
-        return torch.load(io.BytesIO(bytes(stored)), map_location=model.device, weights_only=True)
+        return torch.load(io.BytesIO(bytes(stored)), map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"The state of the heads in this model is damaged and cannot be read: {error}") from error
 
