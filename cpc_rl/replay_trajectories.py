@@ -65,9 +65,11 @@ class ReplayTrajectories:
             return
         slot, before = self._pos, self._pos - 1
         if written != 1 or not self._announced or overrun or emptied:
+            overwritten = (slot + np.arange(self._size if overrun or emptied else written)) % self._size
+            self._seams[overwritten], self._stale[overwritten] = False, False
             # Who wrote this may have begun with a reset, which a buffer without next observations does not show
-            self._seams[slot] |= self._coming_seam is not None
-            self._stale[slot] |= self._coming_seam == "unknown" or self.lag == 0
+            self._seams[slot] = self._coming_seam is not None
+            self._stale[slot] = self._coming_seam == "unknown" or self.lag == 0
             self._number_all()
             return
         had_none = not self._full and slot == 0
@@ -130,6 +132,8 @@ class ReplayTrajectories:
         pairs = [(buffer.observations, buffer.next_observations)]
         if isinstance(buffer.observations, Mapping):
             pairs = [(array, buffer.next_observations[key]) for key, array in buffer.observations.items()]
+        oldest = buffer.pos if buffer.full else 0  # what was before it is gone
+        oldest_seams = self._seams[oldest].copy()
         rows = max(1024 // buffer.n_envs, 1)  # few at a time, so that no second buffer is made
         for observations, next_observations in pairs:
             for row in range(0, n_filled - 1, rows):
@@ -138,6 +142,7 @@ class ReplayTrajectories:
                 self._seams[row + 1 : stop + 1] |= differ & (buffer.dones[row:stop] == 0)
             if buffer.full:
                 self._seams[:1] |= _differ(next_observations[-1:], observations[:1]) & (buffer.dones[-1:] == 0)
+        self._seams[oldest] = oldest_seams
 
     def state_dict(self) -> dict[str, Any]:
         """See :class:`cpc_rl.replay_windows.ReplayWindows`."""
@@ -155,7 +160,7 @@ class ReplayTrajectories:
         """:return: Numbers that tell one filling of the buffer from another, without the observations."""
         buffer = self.buffer
         arrays = (buffer.actions, buffer.rewards)
-        sums = [zlib.crc32(np.ascontiguousarray(array[: buffer.size()])) for array in arrays]
+        sums = [zlib.crc32(np.ascontiguousarray(array[: buffer.size()]).data) for array in arrays]
         return [self._size, int(buffer.n_envs), int(buffer.pos), int(buffer.size()), *sums]
 
     def _oldest_step(self) -> NDArray[np.int64]:
