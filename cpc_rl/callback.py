@@ -4,19 +4,18 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
 from cpc_rl.augmentation import AugmentationDriver
-from cpc_rl.balance import Balance, Coefficient
-from cpc_rl.head import Head, signature
+from cpc_rl.balance import Coefficient
+from cpc_rl.head import Head
 from cpc_rl.injection import Guard, Injection, Tie
 from cpc_rl.monitor import Monitor
-from cpc_rl.objectives import OBJECTIVES, Objective
+from cpc_rl.objectives import Objective
 from cpc_rl.persistence import store_live, stored_state
-from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, action_dim, window_source
+from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
+from cpc_rl.settings import HeadSettings
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
 
@@ -66,22 +65,19 @@ class ContrastiveCallback(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        if gradient not in ("joint", "separate"):
-            raise ValueError(f"gradient is {gradient!r}, but it takes 'joint' or 'separate'.")
-        if batch_size < 2:
-            raise ValueError(f"batch_size is {batch_size}, but a contrast needs at least 2 windows.")
-        if every < 1 or start < 0 or learning_rate <= 0:
-            raise ValueError(
-                f"every is {every}, start is {start} and learning_rate is {learning_rate}, but they must be at least 1, "
-                "at least 0 and above 0."
-            )
-        Balance(coef, gradient_ratio)  # raises now rather than at the start of training
-        self.objective_class = objective_class(objective)
-        self.objective_name = objective if isinstance(objective, str) else objective.__name__.lower()
-        self.objective_kwargs = dict(objective_kwargs or {})
-        self.gradient, self.coef, self.gradient_ratio = gradient, coef, gradient_ratio
-        self.encoder, self.learning_rate = encoder, learning_rate
-        self.batch_size, self.every, self.start, self.seed = batch_size, every, start, seed
+        self.settings = HeadSettings(
+            objective=objective,
+            objective_kwargs=dict(objective_kwargs or {}),
+            gradient=gradient,
+            coef=coef,
+            gradient_ratio=gradient_ratio,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            every=every,
+            start=start,
+            seed=seed,
+        )
+        self.encoder = encoder
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
         self._monitors: dict[int, Monitor] = {}
@@ -105,12 +101,12 @@ class ContrastiveCallback(BaseCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
-        self._augmentation = AugmentationDriver(self.model, guard, alive, seed=self._seed())
+        self._augmentation = AugmentationDriver(self.model, guard, alive, seed=self.settings.first_seed(self.model))
         for number, site in enumerate(chosen):
-            head = self._make_head(site, number)
+            head = self.settings.build(self.model, site, number)
             suffix = f"_{site.role}" if len(chosen) > 1 else ""
             self.heads[site.role] = head
-            self._monitors[id(head)] = Monitor(self.objective_name, suffix)
+            self._monitors[id(head)] = Monitor(self.settings.name, suffix)
             self._injections.append(
                 Injection(
                     site,
@@ -120,7 +116,7 @@ class ContrastiveCallback(BaseCallback):
                     alive=alive,
                     progress=lambda: self.model._current_progress_remaining,
                     report=lambda h, metrics, windows: self._monitors[id(h)].add(metrics, windows),
-                    every=self.every,
+                    every=self.settings.every,
                     rl_norm=not is_trpo(self.model),
                 )
             )
@@ -130,27 +126,7 @@ class ContrastiveCallback(BaseCallback):
             places = ", ".join(
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
             )
-            print(f"ContrastiveCallback: {self.objective_name} on {places}")
-
-    def _make_head(self, site: Site, number: int) -> Head:
-        seed = self._seed()
-        separate = self.gradient == "separate" or is_trpo(self.model)
-        device = next(site.encoder.parameters()).device
-        # Building the head draws its first weights: not from the generators that the agent draws from.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed + number)
-            objective = self.objective_class(site.encoder, action_dim(self.model.action_space), **self.objective_kwargs).to(
-                device
-            )
-        coef: Coefficient = 1.0 if separate and self.coef == "auto" else self.coef
-        balance = Balance(coef, self.gradient_ratio)
-        return Head(
-            objective, site.encoder, balance, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number
-        )
-
-    def _seed(self) -> int:
-        seed = self.seed if self.seed is not None else self.model.seed
-        return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+            print(f"ContrastiveCallback: {self.settings.name} on {places}")
 
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
@@ -178,7 +154,7 @@ class ContrastiveCallback(BaseCallback):
             self._windows.add(buffer)
         if self._augmentation is not None:
             self._augmentation.attach()
-        if self.num_timesteps < self.start:
+        if self.num_timesteps < self.settings.start:
             return
         if self._tie is not None:
             self._tie.attach()
@@ -196,7 +172,7 @@ class ContrastiveCallback(BaseCallback):
     def _draw(self, head: Head) -> Windows | None:
         assert self._windows is not None
         return self._windows.sample(
-            self.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys
+            self.settings.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys
         )
 
     def _detach(self) -> None:
@@ -212,13 +188,11 @@ class ContrastiveCallback(BaseCallback):
             if monitor.steps >= at_least:
                 monitor.flush(self.logger, head, self.num_timesteps)
 
-    def _signature(self, head: Head) -> str:
-        settings = {"separate": head.separate, "learning_rate": self.learning_rate}
-        return signature(head.objective, self.objective_kwargs, settings)
-
     def _collect(self) -> dict[str, Any]:
         assert self._windows is not None
-        heads = {role: {"signature": self._signature(head), "state": head.state_dict()} for role, head in self.heads.items()}
+        heads = {
+            role: {"signature": self.settings.signature(head), "state": head.state_dict()} for role, head in self.heads.items()
+        }
         updates = [injection.updates for injection in self._injections]
         assert self._augmentation is not None
         return {
@@ -238,7 +212,7 @@ class ContrastiveCallback(BaseCallback):
         self._windows.load_state_dict(stored["windows"])
         for role, head in self.heads.items():
             entry = stored["heads"].get(role)
-            if entry is None or entry["signature"] != self._signature(head):
+            if entry is None or entry["signature"] != self.settings.signature(head):
                 warnings.warn(
                     f"This model carries the state of a head with other settings than those of the '{role}' head now; it "
                     "starts anew. To go on with it, give the callback the settings that it had.",
@@ -249,16 +223,3 @@ class ContrastiveCallback(BaseCallback):
         if len(stored["updates"]) == len(self._injections):
             for injection, updates in zip(self._injections, stored["updates"], strict=True):
                 injection.updates = updates
-
-
-def objective_class(objective: str | type[Objective]) -> type[Objective]:
-    """
-    :raises ValueError: if there is no objective of this name
-    """
-    if isinstance(objective, str):
-        if objective not in OBJECTIVES:
-            raise ValueError(f"There is no objective {objective!r}; there are {', '.join(sorted(OBJECTIVES))}.")
-        return OBJECTIVES[objective]
-    if isinstance(objective, type) and issubclass(objective, Objective):
-        return objective
-    raise ValueError(f"objective is {objective!r}, but it takes a name or a subclass of cpc_rl.Objective.")

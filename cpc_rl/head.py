@@ -1,6 +1,5 @@
 """One head at work: an objective, its optimiser, its random generators and the weight of its gradient."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -113,16 +112,6 @@ class Head:
         self.window_generator.set_state(state["window_generator"])
         self.objective.generator.set_state(state["objective_generator"])
         self.steps = state["steps"]
-
-
-def signature(objective: Objective, keywords: dict[str, Any], settings: dict[str, Any]) -> str:
-    """A text that is the same for two heads whose state can be exchanged."""
-    shapes = {name: list(value.shape) for name, value in objective.state_dict().items()}
-    return json.dumps(
-        {"objective": type(objective).__name__, "keywords": keywords, "shapes": shapes, **settings},
-        default=repr,
-        sort_keys=True,
-    )
 
 
 @contextmanager

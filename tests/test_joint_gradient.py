@@ -43,7 +43,7 @@ class FirstUpdate(ContrastiveCallback):
             return
         holder = self.model.critic if hasattr(self.model, "critic") else self.model.policy
         self.gradients = {n: p.grad.clone() for n, p in holder.named_parameters() if p.grad is not None}
-        if self.coef == 0:  # the auxiliary gradient, the plain way, at the same parameters and on the same batch
+        if self.settings.coef == 0:  # the auxiliary gradient, the plain way, at the same parameters and on the same batch
             windows, state = head.objective.first
             now = head.objective.generator.get_state()
             head.objective.generator.set_state(state)
