@@ -135,8 +135,7 @@ class RolloutWindows:
         if self._ring is None:
             return None
         check_request(batch_size, horizon, self._arrays["observations"], keys)
-        oldest = (self._next_slot - self._filled) % len(self._ring.episode)
-        draw = self._ring.draw(batch_size, horizon, 0, oldest, self._filled, generator)
+        draw = self._ring.draw(batch_size, horizon, 0, 0, self._filled, generator)
         if draw is None:
             return None
         arrays = self._arrays

@@ -87,7 +87,8 @@ class TrajectoryRing:
         env = env[:, None]
         first = self.episode[start[:, None], env]
         same = (self.episode[slots, env] == first) & (self.step[slots, env] == self.step[start[:, None], env] + offsets)
-        return np.logical_and.accumulate(same & (first != self.UNUSABLE), axis=1)
+        # A trajectory lies in one piece, so these are a prefix
+        return same & (first != self.UNUSABLE)
 
     def draw(
         self, batch_size: int, horizon: int, lag: int, oldest: int, n_slots: int, generator: torch.Generator
