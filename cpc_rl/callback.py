@@ -136,7 +136,8 @@ class ContrastiveCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         assert self._windows is not None
-        self._windows.mark_seam()  # a new learn() may have reset the envs, which no `done` tells
+        # A new learn() resets the envs, which no `done` tells; or it goes on from where an interrupted one left them.
+        self._windows.mark_seam(reset=bool(self.locals.get("reset_num_timesteps")))
 
     def _on_rollout_start(self) -> None:
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
