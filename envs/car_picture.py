@@ -83,7 +83,8 @@ class CarPicture:
         # Corners come in pairs across the road (and across a patch): the middle of the pair plus and minus half the width.
         self.middle = ((corners[:, [0, 3]] + corners[:, [1, 2]]) / 2)[:, [0, 0, 1, 1]]
         self.half = corners - self.middle
-        self.half_width = np.linalg.norm(self.half[:, :1], axis=-1, keepdims=True)
+        # A track may pinch a polygon to nothing, which then has no width to divide by.
+        self.half_width = np.linalg.norm(self.half[:, :1], axis=-1, keepdims=True).clip(min=1e-6)
         self.centers = corners.mean(axis=1).T.copy()  # (2, N)
         self.radius = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=-1).max(axis=1)
         self.background[:] = self.inks([env.bg_color])[0]
