@@ -10,12 +10,13 @@ from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.head import Head
-from cpc_rl.injection import Guard, Injection, Tie
+from cpc_rl.injection import Guard, Injection
 from cpc_rl.monitor import Monitor
 from cpc_rl.objectives import Objective
 from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import HeadSettings
+from cpc_rl.tying import Tie
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
 

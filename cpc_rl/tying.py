@@ -1,0 +1,40 @@
+"""One encoder for actor and critic."""
+
+from torch import nn
+
+
+class Tie:
+    """
+    One encoder for both: the actor reads the critic's, detached (SAC-AE, CURL and DrQ do so).
+
+    While it holds, the actor's parameters share the critic's memory and take no gradient; the optimisers' parameter
+    groups and the names in the state dict stay as they are, so that plain SB3 loads the model. When it ends the actor
+    keeps a copy.
+
+    :param actor: the actor's features extractor
+    :param critic: the critic's
+    :raises ValueError: if the two are not of the same structure
+    """
+
+    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
+        self.pairs = list(zip(actor.parameters(), critic.parameters(), strict=False))
+        if [p.shape for p in actor.parameters()] != [p.shape for p in critic.parameters()]:
+            raise ValueError(
+                "encoder='tied' needs the same features extractor for actor and critic, but their parameters differ."
+            )
+        self.held = False
+
+    def attach(self) -> None:
+        for mine, theirs in self.pairs:
+            mine.data = theirs.data
+            mine.grad = None
+            mine.requires_grad_(False)
+        self.held = True
+
+    def detach(self) -> None:
+        if not self.held:
+            return
+        for mine, theirs in self.pairs:
+            mine.data = theirs.data.clone()
+            mine.requires_grad_(True)
+        self.held = False
