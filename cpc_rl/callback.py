@@ -81,7 +81,7 @@ class ContrastiveCallback(BaseCallback):
         self.encoder = encoder
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
-        self._monitors: dict[int, Monitor] = {}
+        self._monitors: dict[str, Monitor] = {}  # by role, as the heads
         self._tie: Tie | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
@@ -107,7 +107,7 @@ class ContrastiveCallback(BaseCallback):
             head = self.settings.build(self.model, site, number)
             suffix = f"_{site.role}" if len(chosen) > 1 else ""
             self.heads[site.role] = head
-            self._monitors[id(head)] = Monitor(self.settings.name, suffix)
+            self._monitors[site.role] = monitor = Monitor(self.settings.name, suffix)
             self._injections.append(
                 Injection(
                     site,
@@ -116,7 +116,7 @@ class ContrastiveCallback(BaseCallback):
                     draw=self._draw,
                     alive=alive,
                     progress=lambda: self.model._current_progress_remaining,
-                    report=lambda h, metrics, windows: self._monitors[id(h)].add(metrics, windows),
+                    report=monitor.add,
                     every=self.settings.every,
                     rl_norm=not is_trpo(self.model),
                 )
@@ -185,10 +185,9 @@ class ContrastiveCallback(BaseCallback):
                 part.detach()
 
     def _flush(self, at_least: int) -> None:
-        for head in self.heads.values():
-            monitor = self._monitors[id(head)]
+        for role, monitor in self._monitors.items():
             if monitor.steps >= at_least:
-                monitor.flush(self.logger, head, self.num_timesteps)
+                monitor.flush(self.logger, self.heads[role], self.num_timesteps)
 
     def _collect(self) -> dict[str, Any]:
         assert self._windows is not None

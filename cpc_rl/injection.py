@@ -57,7 +57,7 @@ class Injection:
         draw: Callable[[Head], Windows | None],
         alive: Callable[[], bool],
         progress: Callable[[], float],
-        report: Callable[[Head, dict[str, Tensor], Windows], None],
+        report: Callable[[dict[str, Tensor], Windows], None],
         every: int = 1,
         rl_norm: bool = True,
     ) -> None:
@@ -129,5 +129,5 @@ class Injection:
         rl_norm = torch.stack(squared_norms).sum().sqrt() if squared_norms else None
         with self.guard:
             gradient, metrics = self.head.gradient(windows, rl_norm, self.progress())
-        self.report(self.head, metrics, windows)
+        self.report(metrics, windows)
         return gradient

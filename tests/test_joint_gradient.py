@@ -88,9 +88,9 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features():
             for injection in self._injections:
                 report = injection.report
 
-                def kept(head, metrics, windows, report=report):
+                def kept(metrics, windows, report=report):
                     ratios.append(float(metrics["gradient_ratio"]))
-                    report(head, metrics, windows)
+                    report(metrics, windows)
 
                 injection.report = kept
 
