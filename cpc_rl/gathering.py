@@ -39,10 +39,14 @@ def check_observations(arrays: object, leading: tuple[int, ...], shape: Any, wha
         check_array(arrays[key], leading, entry_shape, f"{what}[{key!r}]")
 
 
-def check_request(batch_size: int, horizon: int, observations: Arrays, keys: tuple[str, ...] | None) -> None:
+def check_request(
+    batch_size: int, horizon: int, observations: Arrays, keys: tuple[str, ...] | None, per_trajectory: int = 1
+) -> None:
     """:raises ValueError: if no window can answer the request."""
     if batch_size < 1 or horizon < 0:
         raise ValueError(f"batch_size must be at least 1 and horizon at least 0, but they are {batch_size} and {horizon}.")
+    if per_trajectory < 1:
+        raise ValueError(f"per_trajectory must be at least 1 window, but it is {per_trajectory}.")
     if keys is None:
         return
     if not isinstance(observations, Mapping):

@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 
 from cpc_rl.gathering import Normalize, check_array, check_observations, check_request, gather_windows
+from cpc_rl.grouping import draw_groups
 from cpc_rl.replay_trajectories import ReplayTrajectories
 from cpc_rl.windows import Windows
 
@@ -53,6 +54,7 @@ class ReplayWindows:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         keys: tuple[str, ...] | None = None,
+        per_trajectory: int = 1,
     ) -> Windows | None:
         """
         Draw windows with distinct starts, uniformly. With ``horizon >= 1`` frame 1 is always true.
@@ -60,16 +62,22 @@ class ReplayWindows:
         :param horizon: Frames after the first. The last may be the one that ended the episode.
         :param generator: On the CPU; no other randomness is used.
         :param keys: Only these entries of Dict observations.
+        :param per_trajectory: If more than 1, the batch is made of groups of so many windows of one trajectory (all of them
+            where it has fewer; the last group may be cut), side by side. A group's trajectory is that of a uniformly drawn
+            valid start, so that one can have several groups, and its windows are drawn uniformly from that trajectory.
         :return: None while fewer than ``batch_size`` different windows are there.
         """
         buffer = self.replay_buffer
-        check_request(batch_size, horizon, buffer.observations, keys)
+        check_request(batch_size, horizon, buffer.observations, keys, per_trajectory)
         trajectories = self._trajectories
         trajectories.catch_up()
         # The oldest observation of a full buffer that keeps no next observations is overwritten by the newest next one
         lost = 1 if buffer.full and trajectories.lag == 0 else 0
         oldest = buffer.pos + lost if buffer.full else 0
-        draw = trajectories.ring.draw(batch_size, horizon, trajectories.lag, oldest, buffer.size() - lost, generator)
+        n_slots = buffer.size() - lost
+        draw = draw_groups(
+            trajectories.ring, batch_size, horizon, per_trajectory, trajectories.lag, oldest, n_slots, generator
+        )
         if draw is None:
             return None
         return gather_windows(

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cpc_rl.gathering import check_array, check_observations, check_request, gather_windows
+from cpc_rl.grouping import draw_groups
 from cpc_rl.trajectories import TrajectoryRing
 from cpc_rl.windows import Windows
 
@@ -123,6 +124,7 @@ class RolloutWindows:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         keys: tuple[str, ...] | None = None,
+        per_trajectory: int = 1,
     ) -> Windows | None:
         """
         Draw windows with distinct starts, uniformly. With ``horizon >= 1`` frame 1 is always true.
@@ -130,12 +132,15 @@ class RolloutWindows:
         :param horizon: Frames after the first.
         :param generator: On the CPU; no other randomness is used.
         :param keys: Only these entries of Dict observations.
+        :param per_trajectory: If more than 1, the batch is made of groups of so many windows of one trajectory (all of them
+            where it has fewer; the last group may be cut), side by side. A group's trajectory is that of a uniformly drawn
+            valid start, so that one can have several groups, and its windows are drawn uniformly from that trajectory.
         :return: None while fewer than ``batch_size`` different windows are there.
         """
         if self._ring is None:
             return None
-        check_request(batch_size, horizon, self._arrays["observations"], keys)
-        draw = self._ring.draw(batch_size, horizon, 0, 0, self._filled, generator)
+        check_request(batch_size, horizon, self._arrays["observations"], keys, per_trajectory)
+        draw = draw_groups(self._ring, batch_size, horizon, per_trajectory, 0, 0, self._filled, generator)
         if draw is None:
             return None
         arrays = self._arrays

@@ -7,9 +7,19 @@ from typing import Any
 
 from cpc_rl.replay_windows import ReplayWindows, check_replay_buffer
 from cpc_rl.rollout_windows import RolloutWindows, check_rollout_buffer
-from cpc_rl.windows import Windows, action_dim, encode_actions
+from cpc_rl.windows import ActionLayout, Windows, action_dim, action_layout, encode_actions, shorten
 
-__all__ = ["ReplayWindows", "RolloutWindows", "Windows", "action_dim", "encode_actions", "window_source"]
+__all__ = [
+    "ActionLayout",
+    "ReplayWindows",
+    "RolloutWindows",
+    "Windows",
+    "action_dim",
+    "action_layout",
+    "encode_actions",
+    "shorten",
+    "window_source",
+]
 
 
 def window_source(model: Any, capacity: int = 2048) -> RolloutWindows | ReplayWindows:

@@ -90,6 +90,10 @@ class TrajectoryRing:
         # A trajectory lies in one piece, so these are a prefix
         return same & (first != self.UNUSABLE)
 
+    def is_start(self, start: Ints, env: Ints, horizon: int, lag: int) -> NDArray[np.bool_]:
+        """:return: ``(B,)``: a window may begin here, that is, frame 1 is true, or frame 0 if ``horizon`` is 0."""
+        return self.mask(start, env, min(horizon, 1), lag)[:, -1]
+
     def draw(
         self, batch_size: int, horizon: int, lag: int, oldest: int, n_slots: int, generator: torch.Generator
     ) -> Draw | None:
@@ -105,14 +109,12 @@ class TrajectoryRing:
         total = n_slots * n_envs
         if total < batch_size:
             return None
-        # One rule for a valid start: its last frame of these is True
-        reach = min(horizon, 1)
         # Draws with rejection cost nothing that grows with the buffer. First occurrences of independent uniform draws are a
         # uniform draw without replacement. Where too many are rejected, all valid starts are listed instead.
         for _ in range(3 if total > 4 * batch_size else 0):
             numbers = torch.randint(total, (2 * batch_size + 8,), generator=generator).numpy()
             start, env = (oldest + numbers // n_envs) % len(self.episode), numbers % n_envs
-            numbers = numbers[self.mask(start, env, reach, lag)[:, -1]]
+            numbers = numbers[self.is_start(start, env, horizon, lag)]
             _, first = np.unique(numbers, return_index=True)
             if len(first) >= batch_size:
                 numbers = numbers[np.sort(first)[:batch_size]]
@@ -120,7 +122,7 @@ class TrajectoryRing:
         else:
             numbers = np.arange(total)
             start, env = (oldest + numbers // n_envs) % len(self.episode), numbers % n_envs
-            numbers = numbers[self.mask(start, env, reach, lag)[:, -1]]
+            numbers = numbers[self.is_start(start, env, horizon, lag)]
             if len(numbers) < batch_size:
                 return None
             numbers = numbers[torch.randperm(len(numbers), generator=generator)[:batch_size].numpy()]

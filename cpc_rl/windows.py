@@ -1,6 +1,6 @@
-"""What a temporal window is, and how its actions are written as vectors."""
+"""What a temporal window is, how it is cut, and how its actions are written as vectors."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -32,6 +32,58 @@ class Windows(NamedTuple):
     ever seen of it."""
 
 
+def shorten(windows: Windows, horizon: int) -> Windows:
+    """
+    The beginnings of longer windows: what a window with this horizon shows from the same start. Nothing is copied.
+
+    :param horizon: Frames after the first to keep; ``L`` becomes ``horizon + 1``.
+    :raises ValueError: if the windows hold fewer frames.
+    """
+    longest = windows.mask.shape[1] - 1
+    if not 0 <= horizon <= longest:
+        raise ValueError(f"Windows with {longest} frames after the first can be cut to 0 to {longest}, but not to {horizon}.")
+    observations = windows.observations
+    if isinstance(observations, dict):
+        observations = {key: frames[:, : horizon + 1] for key, frames in observations.items()}
+    else:
+        observations = observations[:, : horizon + 1]
+    return windows._replace(
+        observations=observations,
+        actions=windows.actions[:, :horizon],
+        rewards=windows.rewards[:, :horizon],
+        mask=windows.mask[:, : horizon + 1],
+    )
+
+
+class ActionLayout(NamedTuple):
+    """What the ``A`` entries of an action in :class:`Windows` mean."""
+
+    kind: Literal["categorical", "binary", "continuous"]
+    """One-hot groups, independent bits, or real numbers."""
+    sizes: tuple[int, ...]
+    """Categorical: the sizes of the one-hot groups, in order. Otherwise ``(A,)``. They sum to ``A``."""
+
+
+def action_layout(action_space: spaces.Space) -> ActionLayout:
+    """
+    What kind of vector an action in :class:`Windows` is.
+
+    :param action_space: Discrete or MultiDiscrete (categorical), MultiBinary (binary) or Box (continuous).
+    :raises ValueError: for another kind of space.
+    """
+    if isinstance(action_space, spaces.Discrete):
+        return ActionLayout("categorical", (int(action_space.n),))
+    if isinstance(action_space, spaces.MultiDiscrete):
+        return ActionLayout("categorical", tuple(action_space.nvec.ravel().tolist()))
+    if isinstance(action_space, spaces.MultiBinary | spaces.Box):
+        kind: Literal["binary", "continuous"] = "binary" if isinstance(action_space, spaces.MultiBinary) else "continuous"
+        return ActionLayout(kind, (int(np.prod(action_space.shape)),))
+    raise ValueError(
+        f"Actions of a {type(action_space).__name__} space cannot be written as one vector. "
+        "The known spaces are Discrete, MultiDiscrete, MultiBinary and Box."
+    )
+
+
 def action_dim(action_space: spaces.Space) -> int:
     """
     The length ``A`` of an action in :class:`Windows`.
@@ -39,16 +91,7 @@ def action_dim(action_space: spaces.Space) -> int:
     :param action_space: Discrete, MultiDiscrete, MultiBinary or Box.
     :raises ValueError: for another kind of space.
     """
-    if isinstance(action_space, spaces.Discrete):
-        return int(action_space.n)
-    if isinstance(action_space, spaces.MultiDiscrete):
-        return int(action_space.nvec.sum())
-    if isinstance(action_space, spaces.MultiBinary | spaces.Box):
-        return int(np.prod(action_space.shape))
-    raise ValueError(
-        f"Actions of a {type(action_space).__name__} space cannot be written as one vector. "
-        "The known spaces are Discrete, MultiDiscrete, MultiBinary and Box."
-    )
+    return sum(action_layout(action_space).sizes)
 
 
 def encode_actions(actions: NDArray, action_space: spaces.Space, scaled: bool = False) -> NDArray[np.float32]:
@@ -61,11 +104,10 @@ def encode_actions(actions: NDArray, action_space: spaces.Space, scaled: bool = 
         the bounds, as the environment saw them, and scaled; a side without finite bounds stays as it is.
     :return: ``(..., A)`` float32.
     """
-    length = action_dim(action_space)
-    if isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete):
-        sizes = np.atleast_1d(action_space.n if isinstance(action_space, spaces.Discrete) else action_space.nvec.ravel())
-        first_places = np.cumsum(sizes) - sizes  # where each component's one-hot begins
-        encoded = np.zeros((*actions.shape[:-1], length), dtype=np.float32)
+    kind, sizes = action_layout(action_space)
+    if kind == "categorical":
+        first_places = np.cumsum(sizes) - np.array(sizes)  # where each component's one-hot begins
+        encoded = np.zeros((*actions.shape[:-1], sum(sizes)), dtype=np.float32)
         np.put_along_axis(encoded, actions.astype(np.int64) + first_places, 1.0, axis=-1)
         return encoded
     encoded = actions.astype(np.float32)
