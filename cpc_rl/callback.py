@@ -11,11 +11,10 @@ from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.head import Head
 from cpc_rl.injection import Guard, Injection
-from cpc_rl.monitor import Monitor
-from cpc_rl.objectives import Objective
+from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
-from cpc_rl.settings import HeadSettings
+from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.tying import Tie
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
@@ -28,8 +27,10 @@ class ContrastiveCallback(BaseCallback):
     The heads, their optimiser, momentum copies and generators ride in the model's own zip: after ``Model.load`` (or a
     second ``learn()``) a callback with the same settings goes on where they stopped.
 
-    :param objective: a name from :data:`cpc_rl.objectives.OBJECTIVES`, or a subclass of :class:`cpc_rl.Objective`
-    :param objective_kwargs: keywords of the objective, such as ``dict(steps=3)``
+    :param objective: a name from :data:`cpc_rl.objectives.OBJECTIVES`, or a subclass of :class:`cpc_rl.Objective`; or several
+        with their weights, such as ``{"curl": 1, "spr": 2}``: each one's coefficient is multiplied by its weight
+    :param objective_kwargs: keywords of the objective, such as ``dict(horizon=3)``; with a mapping of objectives, a mapping
+        from their names to such keywords
     :param gradient: ``"joint"``: the update follows ``rl_loss + coef * auxiliary_loss``, the algorithm's own clipping
         acting on the sum. ``"separate"``: after each of the algorithm's updates the encoder takes a step of its own with
         ``learning_rate`` (as in CURL). TRPO is always separate: its encoder has no gradient to join.
@@ -51,7 +52,7 @@ class ContrastiveCallback(BaseCallback):
 
     def __init__(
         self,
-        objective: str | type[Objective] = "cpc",
+        objective: Choice | Mapping[Choice, float] = "cpc",
         objective_kwargs: Mapping[str, Any] | None = None,
         *,
         gradient: Literal["joint", "separate"] = "joint",
@@ -81,7 +82,7 @@ class ContrastiveCallback(BaseCallback):
         self.encoder = encoder
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
-        self._monitors: dict[str, Monitor] = {}  # by role, as the heads
+        self._monitors: dict[str, Monitors] = {}  # by role, as the heads
         self._tie: Tie | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
@@ -107,7 +108,7 @@ class ContrastiveCallback(BaseCallback):
             head = self.settings.build(self.model, site, number)
             suffix = f"_{site.role}" if len(chosen) > 1 else ""
             self.heads[site.role] = head
-            self._monitors[site.role] = monitor = Monitor(self.settings.name, suffix)
+            self._monitors[site.role] = monitors = Monitors(list(head.terms), suffix)
             self._injections.append(
                 Injection(
                     site,
@@ -116,7 +117,7 @@ class ContrastiveCallback(BaseCallback):
                     draw=self._draw,
                     alive=alive,
                     progress=lambda: self.model._current_progress_remaining,
-                    report=monitor.add,
+                    report=monitors.add,
                     every=self.settings.every,
                     rl_norm=not is_trpo(self.model),
                 )
@@ -127,7 +128,7 @@ class ContrastiveCallback(BaseCallback):
             places = ", ".join(
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
             )
-            print(f"ContrastiveCallback: {self.settings.name} on {places}")
+            print(f"ContrastiveCallback: {', '.join(self.settings.weights)} on {places}")
 
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
@@ -165,17 +166,28 @@ class ContrastiveCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._detach()
-        if any(monitor.steps for monitor in self._monitors.values()):
+        if any(monitors.steps for monitors in self._monitors.values()):
             self._flush(at_least=1)
             self.logger.dump(self.num_timesteps)
 
     # -- helpers --------------------------------------------------------------------------------------------------
 
-    def _draw(self, head: Head) -> Windows | None:
+    def _draw(self, head: Head) -> dict[str, Windows] | None:
         assert self._windows is not None
-        return self._windows.sample(
-            self.settings.batch_size, head.objective.horizon, head.window_generator, head.device, keys=head.encoder.keys
-        )
+        batches = {}
+        for name, term in head.terms.items():
+            windows = self._windows.sample(
+                self.settings.batch_size,
+                term.objective.horizon,
+                head.window_generator,
+                head.device,
+                keys=head.encoder.keys,
+                per_trajectory=term.objective.per_trajectory,
+            )
+            if windows is None:
+                return None
+            batches[name] = windows
+        return batches
 
     def _detach(self) -> None:
         for injection in self._injections:
@@ -185,9 +197,9 @@ class ContrastiveCallback(BaseCallback):
                 part.detach()
 
     def _flush(self, at_least: int) -> None:
-        for role, monitor in self._monitors.items():
-            if monitor.steps >= at_least:
-                monitor.flush(self.logger, self.heads[role], self.num_timesteps)
+        for role, monitors in self._monitors.items():
+            if monitors.steps >= at_least:
+                monitors.flush(self.logger, self.heads[role], self.num_timesteps)
 
     def _collect(self) -> dict[str, Any]:
         assert self._windows is not None

@@ -1,15 +1,34 @@
 """The part of a features extractor that a head trains: raw image observations in, features out."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
+from cpc_rl.feature_map import map_module
+
 IMAGE = "image"  # the key under which the only entry of a plain (not Dict) observation space goes
 Observations = Tensor | Mapping[str, Tensor]
+
+
+@dataclass
+class Recording:
+    """
+    What the passes of one loss gave out, so that its gradient can be split there.
+
+    :ivar outputs: what the objective got: features and feature maps
+    :ivar features: of every pass, where the gradient's norm is taken
+    :ivar maps: the maps that the features were computed from, where the norm is taken for an objective that reads maps
+    """
+
+    outputs: list[Tensor] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    maps: list[Tensor] = field(default_factory=list)
 
 
 class Encoder(nn.Module):
@@ -32,7 +51,7 @@ class Encoder(nn.Module):
         self.observation_space = observation_space
         self.normalize_images = normalize_images
         self.is_dict = isinstance(observation_space, spaces.Dict)
-        self._recorded: list[Tensor] | None = None
+        self._recording: Recording | None = None
         self.features_dim = sum(self._output_size(key) for key in self.extractors)
 
     @property
@@ -67,26 +86,81 @@ class Encoder(nn.Module):
     def forward(self, observations: Observations) -> Tensor:
         """
         :param observations: raw observations as the buffers hold them, shape ``(N, *obs)``, or a dict of such
-        :return: features, shape ``(N, features_dim)``, float
+        :return: features, shape ``(N, features_dim)``, float; those of several image entries one after the other
         """
-        outputs = []
+        return self._record(self._joined(self._outputs(observations)))
+
+    def views(self, observations: Observations) -> dict[str, Tensor]:
+        """
+        The features of each image entry by itself.
+
+        :param observations: as for :meth:`forward`
+        :return: for each key shape ``(N, its features_dim)``
+        """
+        return {key: self._record(features) for key, features in self._outputs(observations).items()}
+
+    def with_maps(self, observations: Observations) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        Features and feature maps in one pass.
+
+        :param observations: as for :meth:`forward`
+        :return: features ``(N, features_dim)``, and for each image entry the output of the last convolution and its
+            activation, ``(N, channels, h, w)``
+        :raises ValueError: if an extractor has no convolution
+        """
+        seen: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            for key, extractor in self.extractors.items():
+
+                def keep(module: nn.Module, inputs: Any, output: Tensor, key: str = key) -> None:
+                    seen[key] = output
+
+                hooks.callback(map_module(extractor).register_forward_hook(keep).remove)
+            features = self._joined(self._outputs(observations))
+        # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
+        maps = {key: value.view_as(value) for key, value in seen.items()}
+        if self._recording is not None and features.requires_grad:
+            self._recording.maps += seen.values()
+            self._recording.outputs += maps.values()
+        return self._record(features), maps
+
+    @torch.no_grad()
+    def map_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """For each image entry the shape ``(channels, h, w)`` of its feature map."""
+        device = next(self.parameters()).device
+        zeros = {key: torch.zeros(1, *self._space(key).shape, device=device) for key in self.extractors}
+        modes = {module: module.training for module in self.modules()}
+        self.eval()  # a batch normalisation must not learn from this probe
+        maps = self.with_maps(zeros if self.is_dict else zeros[IMAGE])[1]
+        for module, mode in modes.items():
+            module.training = mode
+        return {key: (value.shape[1], value.shape[2], value.shape[3]) for key, value in maps.items()}
+
+    def _outputs(self, observations: Observations) -> dict[str, Tensor]:
+        outputs = {}
         for key, image in self.images(observations).items():
             preprocessed = preprocess_obs(image, self._space(key), normalize_images=self.normalize_images)
             with augmentation_off(self.extractors[key]):
-                outputs.append(self.extractors[key](preprocessed).flatten(1))
-        features = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
-        if self._recorded is not None and features.requires_grad:
-            self._recorded.append(features)
+                outputs[key] = self.extractors[key](preprocessed).flatten(1)
+        return outputs
+
+    def _joined(self, outputs: dict[str, Tensor]) -> Tensor:
+        return torch.cat(list(outputs.values()), dim=1) if len(outputs) > 1 else next(iter(outputs.values()))
+
+    def _record(self, features: Tensor) -> Tensor:
+        if self._recording is not None and features.requires_grad:
+            self._recording.outputs.append(features)
+            self._recording.features.append(features)
         return features
 
     @contextmanager
-    def recording(self) -> Iterator[list[Tensor]]:
-        """Collect the features of every pass that builds a graph, so that the gradient can be split there."""
-        self._recorded = []
+    def recording(self) -> Iterator[Recording]:
+        """Collect the outputs of every pass that builds a graph, so that the gradient can be split there."""
+        self._recording = Recording()
         try:
-            yield self._recorded
+            yield self._recording
         finally:
-            self._recorded = None
+            self._recording = None
 
 
 @contextmanager

@@ -1,22 +1,52 @@
-"""One head at work: an objective, its optimiser, its random generators and the weight of its gradient."""
+"""One head at work: its objectives, their optimiser, random generators and the weights of their gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cpc_rl.balance import Balance
-from cpc_rl.encoder import Encoder
+from cpc_rl.encoder import Encoder, Recording
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
+
+Metrics = dict[str, Tensor]
+
+
+@dataclass
+class Term:
+    """
+    One objective of a head.
+
+    :param objective: what is maximised
+    :param balance: the coefficient
+    :param weight: multiplies the coefficient
+    """
+
+    objective: Objective
+    balance: Balance
+    weight: float = 1.0
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the objective that are trained."""
+        return [p for p in self.objective.parameters() if p.requires_grad]
+
+
+class Norms(NamedTuple):
+    """Norms of the agent's gradient in one update, ``None`` where there is none: at the features, and at the feature maps."""
+
+    features: Tensor | None = None
+    maps: Tensor | None = None
 
 
 class AuxiliaryGradient(NamedTuple):
     """
-    :param encoder: what the auxiliary loss adds to the gradient of each of the encoder's parameters, already
-        multiplied by the coefficient; empty if the coefficient is zero
+    :param encoder: what the auxiliary losses add to the gradient of each of the encoder's parameters, already
+        multiplied by their coefficients; empty if these are zero
     :param head: gradient of each trainable parameter of the head, not multiplied
     """
 
@@ -26,59 +56,77 @@ class AuxiliaryGradient(NamedTuple):
 
 class Head:
     """
-    :param objective: what is maximised
+    :param terms: the objectives by name
     :param encoder: the agent's encoder that the gradient flows to
-    :param balance: the coefficient
-    :param learning_rate: of the head's own Adam; in ``"separate"`` mode it moves the encoder as well
+    :param learning_rate: of the head's own Adam; in ``"separate"`` mode it moves the encoder as well, once for all objectives
     :param separate: whether the encoder takes its own step instead of having its gradient joined to the agent's
     :param seed: of the generators that draw windows and augmentations; nothing else in the process is touched
     """
 
     def __init__(
-        self, objective: Objective, encoder: Encoder, balance: Balance, *, learning_rate: float, separate: bool, seed: int
+        self, terms: Mapping[str, Term], encoder: Encoder, *, learning_rate: float, separate: bool, seed: int
     ) -> None:
-        self.objective, self.encoder, self.balance = objective, encoder, balance
-        self.separate = separate
+        self.terms, self.encoder, self.separate = dict(terms), encoder, separate
         self.encoder_parameters = [p for p in encoder.parameters() if p.requires_grad]
-        self.parameters = [p for p in objective.parameters() if p.requires_grad]
+        self.parameters = [p for term in self.terms.values() for p in term.parameters]
         self.device = self.encoder_parameters[0].device
-        self.balance.to(self.device)
         self.window_generator = torch.Generator().manual_seed(seed)
-        self.objective.generator = torch.Generator(self.device).manual_seed(seed + 1)
+        for number, term in enumerate(self.terms.values()):
+            term.balance.to(self.device)
+            term.objective.generator = torch.Generator(self.device).manual_seed(seed + 1 + 100 * number)
         trained = self.parameters + (self.encoder_parameters if separate else [])
         self.optimizer = torch.optim.Adam(trained, lr=learning_rate) if trained else None
         self.steps = 0
-        self.last_features: Tensor | None = None
 
-    def gradient(self, windows: Windows, rl_norm: Tensor | None, progress_remaining: float) -> tuple[AuxiliaryGradient, dict]:
+    def gradient(
+        self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float
+    ) -> tuple[AuxiliaryGradient, dict[str, Metrics]]:
         """
-        Run the objective on a batch of windows and split the gradient at the features.
+        Run every objective on its batch of windows and split the gradient at what the encoder gave out.
 
-        :param windows: the batch
-        :param rl_norm: norm of the agent's gradient at the features in this update, or ``None`` where there is none
+        :param windows: the batches, by the objectives' names
+        :param rl_norms: of the agent's gradient in this update
         :param progress_remaining: from 1 to 0, for schedules
-        :return: the gradients, and detached metrics by name
+        :return: the gradients, and detached metrics by the objectives' names
         """
-        with own_randomness(self.device), torch.enable_grad(), self.encoder.recording() as features:
-            loss, metrics = self.objective(self.encoder, windows)
-            at_features_and_head = torch.autograd.grad(loss, [*features, *self.parameters], allow_unused=True)
-        at_features, head = at_features_and_head[: len(features)], at_features_and_head[len(features) :]
-        used = [(z, g) for z, g in zip(features, at_features, strict=True) if g is not None]
-        norm = (
-            torch.stack([torch.linalg.vector_norm(g) for _, g in used]).square().sum().sqrt() if used else loss.new_zeros(())
-        )
-        coef = self.balance.coefficient(rl_norm, norm, progress_remaining)
+        encoder: dict[nn.Parameter, Tensor] = {}
+        head: list[Tensor | None] = []
+        metrics = {}
+        for name, term in self.terms.items():
+            rl_norm = rl_norms.maps if term.objective.local else rl_norms.features
+            to_encoder, to_term, metrics[name] = self._term_gradient(term, windows[name], rl_norm, progress_remaining)
+            head += to_term
+            for p, g in to_encoder.items():
+                encoder[p] = encoder[p] + g if p in encoder else g
+        return AuxiliaryGradient(encoder, head), metrics
+
+    def _term_gradient(
+        self, term: Term, windows: Windows, rl_norm: Tensor | None, progress_remaining: float
+    ) -> tuple[dict[nn.Parameter, Tensor], list[Tensor | None], Metrics]:
+        parameters = term.parameters
+        with own_randomness(self.device), torch.enable_grad(), self.encoder.recording() as recording:
+            loss, metrics = term.objective(self.encoder, windows)
+            outputs = recording.outputs
+            places = recording.maps if term.objective.local else []
+            # All of the gradient at a map comes through the features as well, on a way that is needed again below.
+            retain = bool(places)
+            gradients = torch.autograd.grad(
+                loss, [*outputs, *places, *parameters], allow_unused=True, retain_graph=retain or None
+            )
+        at_outputs = [(z, g) for z, g in zip(outputs, gradients, strict=False) if g is not None]
+        norm = _norm(loss, recording, at_outputs, gradients[len(outputs) : len(outputs) + len(places)])
+        coef = term.weight * term.balance.coefficient(rl_norm, norm, progress_remaining)
         metrics["coef"] = coef
         if rl_norm is not None:
             metrics["gradient_ratio"] = coef * norm / rl_norm.clamp(min=torch.finfo(torch.float32).tiny)
         encoder: dict[nn.Parameter, Tensor] = {}
-        if used and not self.balance.is_zero(progress_remaining):
-            gradients = torch.autograd.grad(
-                [z for z, _ in used], self.encoder_parameters, grad_outputs=[coef * g for _, g in used], allow_unused=True
+        if at_outputs and not term.balance.is_zero(progress_remaining):
+            given_out = [coef * g for _, g in at_outputs]
+            found = torch.autograd.grad(
+                [z for z, _ in at_outputs], self.encoder_parameters, grad_outputs=given_out, allow_unused=True
             )
-            encoder = {p: g for p, g in zip(self.encoder_parameters, gradients, strict=True) if g is not None}
-        self.last_features = features[0].detach() if features else None
-        return AuxiliaryGradient(encoder, list(head)), metrics
+            encoder = {p: g for p, g in zip(self.encoder_parameters, found, strict=True) if g is not None}
+        return encoder, list(gradients[len(outputs) + len(places) :]), metrics
 
     def step(self, gradient: AuxiliaryGradient) -> None:
         """Move the head (and, in separate mode, the encoder), then its momentum copies and queues."""
@@ -88,30 +136,49 @@ class Head:
                 gradients.update(gradient.encoder)
             with exchanged_gradients(gradients):
                 self.optimizer.step()
-        self.objective.after_step(self.encoder)
+        for term in self.terms.values():
+            term.objective.after_step(self.encoder)
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that goes on where it stopped, as tensors and plain numbers only."""
-        assert self.objective.generator is not None
         return {
-            "objective": self.objective.state_dict(),
-            "balance": self.balance.state_dict(),
+            "terms": {name: _term_state(term) for name, term in self.terms.items()},
             "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
             "window_generator": self.window_generator.get_state(),
-            "objective_generator": self.objective.generator.get_state(),
             "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert self.objective.generator is not None
-        self.objective.load_state_dict(state["objective"])
-        self.balance.load_state_dict(state["balance"])
+        for name, term in self.terms.items():
+            assert term.objective.generator is not None
+            term.objective.load_state_dict(state["terms"][name]["objective"])
+            term.balance.load_state_dict(state["terms"][name]["balance"])
+            term.objective.generator.set_state(state["terms"][name]["generator"])
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
         self.window_generator.set_state(state["window_generator"])
-        self.objective.generator.set_state(state["objective_generator"])
         self.steps = state["steps"]
+
+
+def _norm(
+    loss: Tensor, recording: Recording, at_outputs: list[tuple[Tensor, Tensor]], at_maps: tuple[Tensor | None, ...]
+) -> Tensor:
+    """Norm of the auxiliary gradient: at the feature maps (all of it) if there are any, else at the features."""
+    features = {id(z) for z in recording.features}
+    counted = [g for g in at_maps if g is not None] or [g for z, g in at_outputs if id(z) in features]
+    if not counted:
+        return loss.new_zeros(())
+    return torch.stack([torch.linalg.vector_norm(g) for g in counted]).square().sum().sqrt()
+
+
+def _term_state(term: Term) -> dict[str, Any]:
+    assert term.objective.generator is not None
+    return {
+        "objective": term.objective.state_dict(),
+        "balance": term.balance.state_dict(),
+        "generator": term.objective.generator.get_state(),
+    }
 
 
 @contextmanager

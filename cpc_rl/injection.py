@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site
-from cpc_rl.head import AuxiliaryGradient, Head
+from cpc_rl.feature_map import map_module
+from cpc_rl.head import AuxiliaryGradient, Head, Metrics, Norms
 from cpc_rl.sampling import Windows
 
 NOTHING = AuxiliaryGradient({}, [])
@@ -40,10 +41,10 @@ class Injection:
     :param site: the encoder and its optimisers
     :param head: the head
     :param guard: shared by all hooks of the model
-    :param draw: gives a batch of windows, or ``None`` while there are too few
+    :param draw: gives a batch of windows for each objective by its name, or ``None`` while there are too few
     :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
     :param progress: remaining progress, from 1 to 0
-    :param report: takes the metrics of a head step and its windows
+    :param report: takes the metrics of a head step and its windows, by the objectives' names
     :param every: the head steps with every n-th update of the encoder
     :param rl_norm: whether the agent's gradient can be measured at the features (not so for TRPO)
     """
@@ -54,10 +55,10 @@ class Injection:
         head: Head,
         *,
         guard: Guard,
-        draw: Callable[[Head], Windows | None],
+        draw: Callable[[Head], dict[str, Windows] | None],
         alive: Callable[[], bool],
         progress: Callable[[], float],
-        report: Callable[[dict[str, Tensor], Windows], None],
+        report: Callable[[dict[str, Metrics], dict[str, Windows]], None],
         every: int = 1,
         rl_norm: bool = True,
     ) -> None:
@@ -67,7 +68,7 @@ class Injection:
         self.updates = 0
         self._handles: list[RemovableHandle] = []
         self._pending: AuxiliaryGradient | None = None
-        self._squared_norms: list[Tensor] = []
+        self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
 
     def attach(self) -> None:
         """Put the hooks in place; once, however often it is called."""
@@ -75,8 +76,12 @@ class Injection:
             return
         parameters = self.head.encoder_parameters
         if self.rl_norm:
+            local = [term.objective.local for term in self.head.terms.values()]
             for extractor in self.site.encoder.extractors.values():
-                self._handles.append(extractor.register_forward_hook(self._watch_features))
+                if not all(local):
+                    self._handles.append(extractor.register_forward_hook(partial(self._watch, "features")))
+                if any(local):
+                    self._handles.append(map_module(extractor).register_forward_hook(partial(self._watch, "maps")))
             hooked = parameters[:1] if self.head.separate else parameters
             self._handles += [p.register_hook(partial(self._on_gradient, p)) for p in hooked]
         self._handles += [o.register_step_post_hook(self._after_step) for o in self.site.optimizers]
@@ -86,13 +91,13 @@ class Injection:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._squared_norms.clear()
+        self._take_norms()
         self._pending = None
 
-    def _watch_features(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
-        if self.guard.busy or not features.requires_grad:
+    def _watch(self, place: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if self.guard.busy or not output.requires_grad:
             return
-        features.register_hook(lambda gradient: self._squared_norms.append(gradient.square().sum()))
+        output.register_hook(lambda gradient: self._squared_norms[place].append(gradient.square().sum()))
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
         if self.guard.busy:  # the head's own backward pass comes by here as well
@@ -101,7 +106,7 @@ class Injection:
             self.detach()
             return None
         if parameter.grad is not None:
-            self._squared_norms.clear()
+            self._take_norms()
             return None
         if self.head.separate:
             return None
@@ -121,13 +126,17 @@ class Injection:
         self._pending = None
 
     def _next_gradient(self) -> AuxiliaryGradient:
-        squared_norms, self._squared_norms = self._squared_norms, []
+        rl_norms = self._take_norms()
         self.updates += 1
         windows = self.draw(self.head) if self.updates % self.every == 0 else None
         if windows is None:
             return NOTHING
-        rl_norm = torch.stack(squared_norms).sum().sqrt() if squared_norms else None
         with self.guard:
-            gradient, metrics = self.head.gradient(windows, rl_norm, self.progress())
+            gradient, metrics = self.head.gradient(windows, rl_norms, self.progress())
         self.report(metrics, windows)
         return gradient
+
+    def _take_norms(self) -> Norms:
+        """The norms that were seen since the last call."""
+        seen, self._squared_norms = self._squared_norms, {"features": [], "maps": []}
+        return Norms(**{place: torch.stack(squared).sum().sqrt() for place, squared in seen.items() if squared})

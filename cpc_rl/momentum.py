@@ -32,6 +32,7 @@ def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
         raise ValueError(
             "momentum_update takes two modules of the same structure, but their parameters differ in number or shape."
         )
-    torch._foreach_lerp_(targets, sources, tau)
+    if targets:  # an identity has none
+        torch._foreach_lerp_(targets, sources, tau)
     for buffer, other in zip(target.buffers(), source.buffers(), strict=True):
         buffer.copy_(other)

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -9,30 +11,61 @@ from stable_baselines3.common.logger import Image, Logger
 from torch import Tensor
 
 from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
-from cpc_rl.encoder import Observations
-from cpc_rl.head import Head
+from cpc_rl.encoder import Encoder
+from cpc_rl.head import Head, Metrics
+from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
 NOT_PRINTED = ("stdout", "log", "json", "csv")
 WHOLE_RUN = {"coef": "contrastive/coef", "gradient_ratio": "contrastive/gradient_ratio"}
 
 
+class Monitors:
+    """
+    Those of one head's objectives.
+
+    :param names: of the objectives, as in the tags
+    :param suffix: distinguishes several heads of one model, e.g. ``"_actor"``; empty for one
+    """
+
+    def __init__(self, names: list[str], suffix: str = "") -> None:
+        self.suffix = suffix
+        self.by_name = {name: Monitor(name, suffix, alone=len(names) == 1) for name in names}
+
+    def add(self, metrics: dict[str, Metrics], windows: dict[str, Windows]) -> None:
+        """Take in what one head step gave, by the objectives' names."""
+        for name, monitor in self.by_name.items():
+            monitor.add(metrics[name], windows[name])
+
+    @property
+    def steps(self) -> int:
+        """Head steps since the last flush."""
+        return next(iter(self.by_name.values())).steps
+
+    def flush(self, logger: Logger, head: Head, num_timesteps: int) -> None:
+        """Hand everything since the last flush to the logger."""
+        for name, monitor in self.by_name.items():
+            monitor.flush(logger, head.encoder, head.terms[name].objective, num_timesteps)
+
+
 class Monitor:
     """
     :param name: of the objective, as in the tags
     :param suffix: distinguishes several heads of one model, e.g. ``"_actor"``; empty for one
+    :param alone: the head has no other objective, so that coefficient and ratio need not say whose they are
     :param picture_freq: environment steps between two pictures of augmented pairs
     """
 
-    def __init__(self, name: str, suffix: str = "", picture_freq: int = 50_000) -> None:
+    def __init__(self, name: str, suffix: str = "", *, alone: bool = True, picture_freq: int = 50_000) -> None:
         self.prefix, self.suffix = f"contrastive/{name}{suffix}", suffix
+        self.whole_run = WHOLE_RUN if alone else {}
         self.picture_freq, self.next_picture = picture_freq, 0
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.windows: Windows | None = None
         self.warned = False
 
-    def add(self, metrics: dict[str, Tensor], windows: Windows) -> None:
+    def add(self, metrics: Metrics, windows: Windows) -> None:
         for name, value in metrics.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -43,24 +76,25 @@ class Monitor:
         """Head steps since the last flush."""
         return self.counts.get("loss", 0)
 
-    def flush(self, logger: Logger, head: Head, num_timesteps: int) -> None:
+    def flush(self, logger: Logger, encoder: Encoder, objective: Objective, num_timesteps: int) -> None:
         """Hand the means since the last flush to the logger, and what the representation looks like now."""
         if self.windows is None:
             return
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         for name, mean in means.items():
-            logger.record(WHOLE_RUN[name] + self.suffix if name in WHOLE_RUN else f"{self.prefix}/{name}", mean)
+            whole = self.whole_run.get(name)
+            logger.record(f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
-        anchors, positives = pairs(head, self.windows)
-        with torch.no_grad():
-            z, z_positive = head.encoder(anchors), head.encoder(positives)
+        with torch.no_grad(), own_draws(objective):
+            anchors, positives = objective.pairs(self.windows)
+            z, z_positive = encoder(anchors), encoder(positives)
             logger.record(f"representation/effective_rank{self.suffix}", float(effective_rank(z)))
             logger.record(f"representation/alignment{self.suffix}", float(alignment(z, z_positive)))
             logger.record(f"representation/uniformity{self.suffix}", float(uniformity(z)))
         if num_timesteps >= self.next_picture:
             self.next_picture = num_timesteps + self.picture_freq
-            shown, answer = (next(iter(head.encoder.images(view).values())) for view in (anchors, positives))
-            picture = pair_picture(shown, answer)
+            with own_draws(objective):
+                picture = pair_picture(*objective.pictures(encoder, self.windows))
             logger.record(f"{self.prefix}/pairs", Image(picture, "HWC"), exclude=NOT_PRINTED)
         self.sums, self.counts, self.windows = {}, {}, None
 
@@ -77,14 +111,15 @@ class Monitor:
             )
 
 
-def pairs(head: Head, windows: Windows) -> tuple[Observations, Observations]:
-    """Anchors and positives as the objective sees them, drawn without touching the head's own generators."""
-    generator = head.objective.generator
-    head.objective.generator = torch.Generator(head.device).manual_seed(0)
+@contextmanager
+def own_draws(objective: Objective) -> Iterator[None]:
+    """Within this block the objective draws from a generator for looking only, always the same."""
+    generator = objective.generator
+    objective.generator = None if generator is None else torch.Generator(generator.device).manual_seed(0)
     try:
-        return head.objective.pairs(windows)
+        yield
     finally:
-        head.objective.generator = generator
+        objective.generator = generator
 
 
 def pair_picture(anchors: Tensor, positives: Tensor, columns: int = 8) -> np.ndarray:

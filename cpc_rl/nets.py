@@ -1,6 +1,8 @@
-"""Initialisations of the networks, as their papers have them."""
+"""Small networks, and initialisations as their papers have them."""
 
 import math
+from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -54,3 +56,28 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
         return x + self.residual(x)
+
+
+def mlp(*sizes: int, norm: Literal["batch", "layer"] | None = None, last_norm: bool = False) -> nn.Sequential:
+    """
+    Linear layers with ReLUs between them, as projections and predictors have them.
+
+    :param sizes: input, hidden layers, output; one pair is a single linear layer
+    :param norm: normalisation before every ReLU; the linear layer before it then has no bias of its own
+    :param last_norm: normalise the output as well, without learnt scale (BYOL's and SimSiam's projections)
+    :raises ValueError: if there are fewer than two sizes
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"mlp takes at least an input and an output size, but got {sizes}.")
+    layers: list[nn.Module] = []
+    for number, (before, after) in enumerate(pairwise(sizes)):
+        last = number == len(sizes) - 2
+        normalised = norm is not None and (not last or last_norm)
+        layers.append(nn.Linear(before, after, bias=not normalised))
+        if normalised and norm == "batch":
+            layers.append(nn.BatchNorm1d(after, affine=not last))
+        if normalised and norm == "layer":
+            layers.append(nn.LayerNorm(after, elementwise_affine=not last))
+        if not last:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)

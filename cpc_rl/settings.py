@@ -1,6 +1,8 @@
 """What a callback was told, checked at once, and heads built from it."""
 
+import inspect
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,9 +13,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.attachment import Site, is_trpo
 from cpc_rl.balance import Balance, Coefficient
-from cpc_rl.head import Head
+from cpc_rl.head import Head, Term
 from cpc_rl.objectives import OBJECTIVES, Objective
-from cpc_rl.sampling import action_dim
+
+Choice = str | type[Objective]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class HeadSettings:
     :raises ValueError: if one makes no sense
     """
 
-    objective: str | type[Objective] = "cpc"
+    objective: Choice | Mapping[Choice, float] = "cpc"
     objective_kwargs: Mapping[str, Any] = field(default_factory=dict)
     gradient: Literal["joint", "separate"] = "joint"
     coef: Coefficient = "auto"
@@ -36,7 +39,7 @@ class HeadSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        objective_class(self.objective)
+        check_keywords(self.classes, self.keywords)
         Balance(self.coef, self.gradient_ratio)
         if self.gradient not in ("joint", "separate"):
             raise ValueError(f"gradient is {self.gradient!r}, but it takes 'joint' or 'separate'.")
@@ -49,9 +52,43 @@ class HeadSettings:
             )
 
     @property
-    def name(self) -> str:
-        """The objective's name, as in TensorBoard's tags."""
-        return self.objective if isinstance(self.objective, str) else self.objective.__name__.lower()
+    def weights(self) -> dict[str, float]:
+        """
+        Weight by the objective's name, as in TensorBoard's tags.
+
+        :raises ValueError: if there is none, or one is not positive
+        """
+        if not isinstance(self.objective, Mapping):
+            return {objective_name(self.objective): 1.0}
+        weights = {objective_name(choice): float(weight) for choice, weight in self.objective.items()}
+        if not weights or not all(0 < weight < math.inf for weight in weights.values()):
+            raise ValueError(
+                f"objective is {dict(self.objective)!r}, but it takes at least one objective, each with a weight above zero."
+            )
+        return weights
+
+    @property
+    def classes(self) -> dict[str, type[Objective]]:
+        """Class by the objective's name."""
+        choices = list(self.objective) if isinstance(self.objective, Mapping) else [self.objective]
+        return dict(zip(self.weights, map(objective_class, choices), strict=True))
+
+    @property
+    def keywords(self) -> dict[str, dict[str, Any]]:
+        """
+        Keywords by the objective's name.
+
+        :raises ValueError: if those of several objectives are not given by name
+        """
+        if not isinstance(self.objective, Mapping):
+            return {name: dict(self.objective_kwargs) for name in self.weights}
+        unknown = [name for name in self.objective_kwargs if name not in self.weights]
+        if unknown or not all(isinstance(value, Mapping) for value in self.objective_kwargs.values()):
+            raise ValueError(
+                f"With several objectives, objective_kwargs holds the keywords of each by its name "
+                f"({', '.join(self.weights)}), but it is {dict(self.objective_kwargs)!r}."
+            )
+        return {name: dict(self.objective_kwargs.get(name, {})) for name in self.weights}
 
     def first_seed(self, model: BaseAlgorithm) -> int:
         """The seed given, else the model's, else one from the operating system."""
@@ -67,34 +104,33 @@ class HeadSettings:
         seed = self.first_seed(model)
         separate = self.gradient == "separate" or is_trpo(model)
         device = next(site.encoder.parameters()).device
-        # Building the head draws its first weights: not from the generators that the agent draws from.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed + number)
-            make = objective_class(self.objective)
-            objective = make(site.encoder, action_dim(model.action_space), **self.objective_kwargs).to(device)
         coef: Coefficient = 1.0 if separate and self.coef == "auto" else self.coef
-        return Head(
-            objective,
-            site.encoder,
-            Balance(coef, self.gradient_ratio),
-            learning_rate=self.learning_rate,
-            separate=separate,
-            seed=seed + 1000 * number,
-        )
+        terms = {}
+        for place, (name, make) in enumerate(self.classes.items()):
+            # Building the head draws its first weights: not from the generators that the agent draws from.
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                torch.manual_seed(seed + number + 100 * place)
+                objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(device)
+            terms[name] = Term(objective, Balance(coef, self.gradient_ratio), self.weights[name])
+        return Head(terms, site.encoder, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
 
     def signature(self, head: Head) -> str:
         """A text that is the same for two heads whose state can be exchanged."""
         content = {
-            "objective": type(head.objective).__name__,
-            "keywords": dict(self.objective_kwargs),
-            "shapes": {name: list(value.shape) for name, value in head.objective.state_dict().items()},
+            "objectives": {name: type(term.objective).__name__ for name, term in head.terms.items()},
+            "weights": self.weights,
+            "keywords": self.keywords,
+            "shapes": {
+                name: {key: list(value.shape) for key, value in term.objective.state_dict().items()}
+                for name, term in head.terms.items()
+            },
             "separate": head.separate,
             "learning_rate": self.learning_rate,
         }
         return json.dumps(content, default=repr, sort_keys=True)
 
 
-def objective_class(objective: str | type[Objective]) -> type[Objective]:
+def objective_class(objective: Choice) -> type[Objective]:
     """
     :raises ValueError: if there is no objective of this name
     """
@@ -104,4 +140,24 @@ def objective_class(objective: str | type[Objective]) -> type[Objective]:
         return OBJECTIVES[objective]
     if isinstance(objective, type) and issubclass(objective, Objective):
         return objective
-    raise ValueError(f"objective is {objective!r}, but it takes a name or a subclass of cpc_rl.Objective.")
+    raise ValueError(
+        f"objective is {objective!r}, but it takes a name or a subclass of cpc_rl.Objective, or a mapping of such to weights."
+    )
+
+
+def objective_name(objective: Choice) -> str:
+    """The objective's name: the one given, or the class's in lower case."""
+    return objective if isinstance(objective, str) else objective_class(objective).__name__.lower()
+
+
+def check_keywords(classes: Mapping[str, type[Objective]], keywords: Mapping[str, Mapping[str, Any]]) -> None:
+    """
+    :raises ValueError: if an objective has no keyword of a name, saying which it has
+    """
+    for name, cls in classes.items():
+        parameters = list(inspect.signature(cls).parameters.values())[2:]  # after the encoder and the actions' length
+        known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        unknown = [key for key in keywords[name] if key not in known]
+        if unknown and not open_ended:
+            raise ValueError(f"The objective {name!r} has no keyword {unknown[0]!r}; it has {', '.join(known)}.")

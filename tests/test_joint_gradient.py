@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from cpc_rl import CPC, ContrastiveCallback
+from cpc_rl import CPC, CURL, ContrastiveCallback, Objective
+from cpc_rl.objectives.base import frame
 from tests.algorithms import make_model, steps
 
 COEF = 0.7
 
 
-class Recording(CPC):
+class Recording:
     """Remembers what its first batch was and how its generator stood."""
 
     first = None
@@ -18,6 +19,35 @@ class Recording(CPC):
         if self.first is None:
             self.first = windows, self.generator.get_state()
         return super().forward(encoder, windows, shared)
+
+
+class RecordingCPC(Recording, CPC):
+    pass
+
+
+class RecordingCURL(Recording, CURL):
+    pass
+
+
+class Maps(Objective):
+    """Reads features and feature maps of the same pass, so that a gradient reaches the convolutions in two ways."""
+
+    local = True
+
+    def __init__(self, encoder, action_dim=0, *, augment=None, shuffled=False):
+        super().__init__(encoder, action_dim, augment=augment, shuffled=shuffled)
+        (shape,) = encoder.map_shapes().values()
+        self.to_map = torch.nn.Linear(encoder.features_dim, shape[0])
+
+    def forward(self, encoder, windows, shared=None):
+        features, maps = encoder.with_maps(self.augmented(frame(windows.observations, 0)))
+        (local,) = maps.values()
+        loss = (self.to_map(features)[:, :, None, None] - local).square().mean() + features.square().mean()
+        return loss, {"loss": loss.detach()}
+
+
+class RecordingMaps(Recording, Maps):
+    pass
 
 
 class FirstUpdate(ContrastiveCallback):
@@ -39,30 +69,41 @@ class FirstUpdate(ContrastiveCallback):
 
     def keep(self):
         head = next(iter(self.heads.values()))
-        if self.gradients is not None or head.objective.first is None:
+        if self.gradients is not None or any(term.objective.first is None for term in head.terms.values()):
             return
         holder = self.model.critic if hasattr(self.model, "critic") else self.model.policy
         self.gradients = {n: p.grad.clone() for n, p in holder.named_parameters() if p.grad is not None}
         if self.settings.coef == 0:  # the auxiliary gradient, the plain way, at the same parameters and on the same batch
-            windows, state = head.objective.first
-            now = head.objective.generator.get_state()
-            head.objective.generator.set_state(state)
             names = {id(p): n for n, p in holder.named_parameters()}
+            losses = []
             with self._injections[0].guard:
-                loss = CPC.forward(head.objective, head.encoder, windows)[0]
-                addition = torch.autograd.grad(loss, head.encoder_parameters)
+                for term in head.terms.values():
+                    windows, state = term.objective.first
+                    now = term.objective.generator.get_state()
+                    term.objective.generator.set_state(state)
+                    losses.append(term.weight * term.objective(head.encoder, windows)[0])
+                    term.objective.generator.set_state(now)
+                addition = torch.autograd.grad(sum(losses), head.encoder_parameters)
             self.expected_addition = {names[id(p)]: g for p, g in zip(head.encoder_parameters, addition, strict=True)}
-            head.objective.generator.set_state(now)
 
 
-@pytest.mark.parametrize("name", ["PPO", "A2C", "DQN", "RecurrentPPO", "SAC", "TD3", "CrossQ"])
-def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name):
+CPC_ALONE = RecordingCPC
+WEIGHTED = {RecordingCPC: 1, RecordingCURL: 0.5}
+MAPS = {RecordingMaps: 2, RecordingCURL: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [*((name, CPC_ALONE) for name in ("PPO", "A2C", "DQN", "RecurrentPPO", "SAC", "TD3", "CrossQ"))]
+    + [(name, objective) for name in ("PPO", "SAC", "DQN") for objective in (WEIGHTED, MAPS)],
+)
+def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name, objective):
     clips = name in ("PPO", "A2C", "DQN", "RecurrentPPO")
     results = {}
     for coef, clip in ((0, 1e12), (COEF, 0.01)):
         # A2C's rollout of 5 frames holds too few windows, and before them an update without a head would part the two runs.
         model = make_model(name, **({"max_grad_norm": clip} if clips else {}), **({"n_steps": 16} if name == "A2C" else {}))
-        callback = FirstUpdate(Recording, coef=coef, batch_size=4)
+        callback = FirstUpdate(objective, coef=coef, batch_size=4)
         model.learn(steps(name), callback=callback)
         results[coef] = callback
     plain, addition = results[0].gradients, results[0].expected_addition
@@ -89,7 +130,7 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features():
                 report = injection.report
 
                 def kept(metrics, windows, report=report):
-                    ratios.append(float(metrics["gradient_ratio"]))
+                    ratios.append(float(metrics["cpc"]["gradient_ratio"]))
                     report(metrics, windows)
 
                 injection.report = kept
@@ -108,5 +149,6 @@ def test_a_schedule_gives_the_coefficient_of_the_remaining_progress():
     model.learn(100, callback=callback)
     head = callback.heads["shared"]
     assert seen[0] > seen[-1]
-    assert float(head.balance.coefficient(None, torch.tensor(1.0), 0.25)) == 0.25
-    assert head.balance.is_zero(0.0) and not head.balance.is_zero(0.5)
+    balance = head.terms["curl"].balance
+    assert float(balance.coefficient(None, torch.tensor(1.0), 0.25)) == 0.25
+    assert balance.is_zero(0.0) and not balance.is_zero(0.5)

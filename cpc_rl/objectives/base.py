@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from cpc_rl.augment import make_augmentation
 from cpc_rl.encoder import Encoder, Observations
-from cpc_rl.sampling import Windows
+from cpc_rl.sampling import Windows, action_dim
 
 
 class Objective(nn.Module):
@@ -19,17 +20,51 @@ class Objective(nn.Module):
 
     :param encoder: the encoder that will be trained; read for its sizes (or copied, for momentum keys), not kept
     :param action_dim: number of entries of an encoded action
+    :param horizon: frames after ``t`` that a window must hold; the class's own if ``None``
     :param augment: what :func:`cpc_rl.augment.make_augmentation` takes; ``None`` leaves the images as they are
     :param shuffled: give every anchor another one's positive. Nothing can be learnt then: a control, not a way to train.
     """
 
     horizon: int = 0  # frames after t that a window must hold
+    per_trajectory: int = 1  # windows of one trajectory that a batch holds
+    local: bool = False  # reads feature maps: gradient norms are then taken there
 
-    def __init__(self, encoder: Encoder, action_dim: int, *, augment: Any = "random_shift", shuffled: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        action_dim: int,
+        *,
+        horizon: int | None = None,
+        augment: Any = "random_shift",
+        shuffled: bool = False,
+    ) -> None:
         super().__init__()
+        if horizon is not None:
+            if horizon < 0:
+                raise ValueError(f"horizon is {horizon}, but a window cannot hold fewer than 0 frames after its first.")
+            self.horizon = horizon
         self.augmentation = make_augmentation(augment)
         self.shuffled = shuffled
         self.generator: torch.Generator | None = None  # on the images' device; set, saved and restored by the head
+
+    @classmethod
+    def build(cls, encoder: Encoder, action_space: spaces.Space | None, **keywords: Any) -> "Objective":
+        """
+        Make one for an agent, or for data.
+
+        :param action_space: of the agent; ``None`` for data without actions
+        :param keywords: of the class
+        :raises ValueError: if it needs actions and there are none
+        """
+        return cls(encoder, 0 if action_space is None else action_dim(action_space), **keywords)
+
+    def require_actions(self, action_dim: int) -> None:
+        """:raises ValueError: if there are none"""
+        if action_dim < 1:
+            raise ValueError(
+                f"{type(self).__name__} needs to know the actions that were taken, but the data has none (action_dim is "
+                f"{action_dim}): use an objective without actions, such as 'curl' or 'atc'."
+            )
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         """
@@ -57,6 +92,11 @@ class Objective(nn.Module):
                 {k: v.roll(1, 0) for k, v in positives.items()} if isinstance(positives, Mapping) else positives.roll(1, 0)
             )
         return self.augmented(anchors), self.augmented(positives)
+
+    def pictures(self, encoder: Encoder, windows: Windows) -> tuple[Tensor, Tensor]:
+        """Images ``(B, C, H, W)`` of anchors and of their positives, for TensorBoard's picture: the first image entry."""
+        anchors, positives = (next(iter(encoder.images(view).values())) for view in self.pairs(windows))
+        return anchors, positives
 
     def positives(self, targets: Tensor, rows: Tensor | None = None) -> Tensor:
         """

@@ -1,18 +1,20 @@
 """CURL: contrast two augmented views of one frame stack (Laskin, Srinivas and Abbeel 2020)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
-from cpc_rl.losses import contrast_metrics, info_nce
 from cpc_rl.momentum import momentum_copy, momentum_update
-from cpc_rl.objectives.base import Objective, frame
+from cpc_rl.negatives import Negatives
+from cpc_rl.objectives.base import frame
+from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
 
 
-class CURL(Objective):
+class CURL(ContrastiveObjective):
     """
     Bilinear InfoNCE ``z_anchor^T W z_key`` between two views of the same observation, the other keys of the
     batch as negatives. The key comes from a momentum copy of the encoder, without gradient.
@@ -23,6 +25,11 @@ class CURL(Objective):
     had learnt nothing over rectified features (accuracy .02 against .84) and less over their own kind (.34).
 
     :param tau: step of the momentum encoder towards the online one, after every update
+    :param horizon: steps from the anchor to its key; 0 as in the paper
+    :param latent_dim: length of the vectors that are contrasted, by a linear layer; the features themselves if ``None``
+    :param temperature: divides the scores; the paper has none
+    :param negatives: see :class:`cpc_rl.Negatives`
+    :param estimator: see :mod:`cpc_rl.estimators`
     """
 
     def __init__(
@@ -31,26 +38,45 @@ class CURL(Objective):
         action_dim: int = 0,
         *,
         tau: float = 0.05,
+        horizon: int = 0,
+        latent_dim: int | None = None,
+        temperature: float = 1.0,
+        negatives: str | Mapping[str, Any] | Negatives = "batch",
+        estimator: str = "infonce",
         augment: Any = "random_shift",
         shuffled: bool = False,
     ) -> None:
-        super().__init__(encoder, action_dim, augment=augment, shuffled=shuffled)
+        dim = latent_dim or encoder.features_dim
+        super().__init__(
+            encoder,
+            action_dim,
+            horizon=horizon,
+            temperature=temperature,
+            negatives=negatives,
+            estimator=estimator,
+            augment=augment,
+            shuffled=shuffled,
+            queue_dim=dim,
+        )
         if not 0.0 < tau <= 1.0:
             raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
         self.tau = tau
+        self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)
-        self.W = nn.Parameter(torch.eye(encoder.features_dim))
+        self.key_projection = momentum_copy(self.projection)
+        self.W = nn.Parameter(torch.eye(dim))
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        observations = frame(windows.observations, 0)
-        anchors = encoder(self.augmented(observations))  # (B, F)
+        anchors = self.projection(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
         with torch.no_grad():
-            keys = self.key_encoder(self.augmented(observations))  # (B, F)
-        scores = anchors @ self.W @ keys.T  # (B, B)
-        targets = self.positives(torch.arange(len(anchors), device=anchors.device))
+            keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
+        anchors_at = self.origin(windows, 0, 1)
+        keys_at = self.origin(windows, self.horizon, self.horizon + 1)
+        targets = torch.arange(len(anchors), device=anchors.device)
         # Subtracting the row's maximum, as the paper's pseudocode does, is what cross_entropy does inside.
-        contrast = info_nce(scores, targets)
-        return contrast.loss.mean(), contrast_metrics(contrast)
+        return self.result([self.contrast(anchors @ self.W, keys, anchors_at, keys_at, targets)])
 
     def after_step(self, encoder: Encoder) -> None:
         momentum_update(self.key_encoder, encoder, self.tau)
+        momentum_update(self.key_projection, self.projection, self.tau)
+        super().after_step(encoder)

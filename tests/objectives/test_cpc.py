@@ -41,7 +41,7 @@ def loop_cpc(cpc: CPC, encoder, windows) -> float:
 @pytest.mark.parametrize(("steps", "context"), [(1, 1), (3, 2)])
 def test_loss_equals_a_literal_loop(actions, steps, context):
     encoder = make_encoder(16)
-    cpc = CPC(encoder, ACTIONS, steps=steps, context=context, context_dim=8, actions=actions, augment=None)
+    cpc = CPC(encoder, ACTIONS, horizon=steps, context=context, context_dim=8, actions=actions, augment=None)
     for p in cpc.parameters():
         p.data.mul_(3)
     assert cpc.horizon == context + steps - 1
@@ -56,7 +56,7 @@ def test_loss_equals_a_literal_loop(actions, steps, context):
 
 def test_frames_beyond_the_episode_change_nothing():
     encoder = make_encoder(16)
-    cpc = CPC(encoder, ACTIONS, steps=2, context=2, augment=None)
+    cpc = CPC(encoder, ACTIONS, horizon=2, context=2, augment=None)
     windows = rolling_patterns(6, 4, 3)
     windows.mask[2, 2:] = False
     loss = cpc(encoder, windows)[0].detach()
@@ -67,7 +67,7 @@ def test_frames_beyond_the_episode_change_nothing():
 @pytest.mark.parametrize("actions", [False, True])
 def test_every_parameter_gets_a_gradient_and_both_sides_train_the_encoder(actions):
     encoder = make_encoder(16)
-    cpc = CPC(encoder, ACTIONS, steps=3, context=2, actions=actions)
+    cpc = CPC(encoder, ACTIONS, horizon=3, context=2, actions=actions)
     cpc(encoder, rolling_patterns(16, cpc.horizon + 1, 0))[0].backward()
     for name, p in [*cpc.named_parameters(), *encoder.named_parameters()]:
         assert p.grad is not None and p.grad.abs().sum() > 0, name
@@ -100,6 +100,6 @@ def test_actions_tell_where_the_pattern_goes():
 
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="at least one"):
-        CPC(make_encoder(), ACTIONS, steps=0)
+        CPC(make_encoder(), ACTIONS, horizon=0)
     with pytest.raises(ValueError, match="action_dim"):
         CPC(make_encoder(), 0, actions=True)

@@ -1,0 +1,185 @@
+"""What the objectives with negatives have in common: scores, negatives, the bound that is trained, and its figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cpc_rl.encoder import Encoder
+from cpc_rl.estimators import ESTIMATORS, mine
+from cpc_rl.key_queue import KeyQueue
+from cpc_rl.losses import Contrast, contrast_metrics, info_nce, masked_mean
+from cpc_rl.negatives import Negatives, Origin, fingerprints, make_negatives
+from cpc_rl.objectives.base import Objective
+from cpc_rl.sampling import Windows
+
+ESTIMATOR_NAMES = (*ESTIMATORS, "mine")
+
+
+class Part(NamedTuple):
+    """One contrast of an objective, which may have several."""
+
+    loss: Tensor
+    """Scalar, nats."""
+    contrast: Contrast
+    """Row for row, over all valid candidates whatever the negatives are: accuracy and bound stay comparable."""
+    rows: Tensor
+    """``(N,)`` bool: which anchors count."""
+    estimate: Tensor
+    """Scalar, nats: what the chosen estimator says; InfoNCE's with the chosen negatives."""
+
+
+class ContrastiveObjective(Objective):
+    """
+    An objective with negatives. A subclass maps anchors and keys to vectors whose inner product is the score.
+
+    :param horizon: frames after ``t`` that a window must hold
+    :param temperature: divides the scores
+    :param negatives: a name from :data:`cpc_rl.negatives.NEGATIVES`, :class:`cpc_rl.Negatives`, or its keywords
+    :param estimator: the bound that is maximised: ``"infonce"``, or another of :mod:`cpc_rl.estimators`
+    :param queue_dim: length of a key, where the objective has one kind of keys and so may have a queue of them
+    :raises ValueError: if one makes no sense
+    """
+
+    log_running_mean: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        action_dim: int,
+        *,
+        horizon: int = 0,
+        temperature: float = 1.0,
+        negatives: str | Mapping[str, Any] | Negatives = "batch",
+        estimator: str = "infonce",
+        augment: Any = "random_shift",
+        shuffled: bool = False,
+        queue_dim: int | None = None,
+    ) -> None:
+        super().__init__(encoder, action_dim, horizon=horizon, augment=augment, shuffled=shuffled)
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature}, but scores are divided by it: it must be above 0.")
+        if estimator not in ESTIMATOR_NAMES:
+            raise ValueError(f"There is no estimator {estimator!r}; there are {', '.join(ESTIMATOR_NAMES)}.")
+        self.temperature, self.estimator = temperature, estimator
+        self.negatives = make_negatives(negatives)
+        self.per_trajectory = self.negatives.per_trajectory
+        self.queue: KeyQueue | None = None
+        if self.negatives.source == "queue":
+            if queue_dim is None:
+                raise ValueError(
+                    f"{type(self).__name__} contrasts several kinds of keys, so that it has no queue: choose other negatives."
+                )
+            self.queue = KeyQueue(self.negatives.queue_size, queue_dim)
+        if estimator == "mine":
+            self.register_buffer("log_running_mean", torch.full((), -torch.inf))
+        self._fresh: tuple[Tensor, Origin] | None = None
+
+    def origin(self, windows: Windows, first: int = 0, last: int | None = None) -> Origin:
+        """
+        Where the frames ``first .. last - 1`` of every window come from, in the order of :func:`flatten_time`.
+
+        :param last: all from ``first`` on if ``None``
+        """
+        mask = windows.mask[:, first:last]  # (B, n)
+        offsets = torch.arange(first, first + mask.shape[1], device=mask.device)
+        steps = (windows.step.to(mask.device)[:, None] + offsets).flatten()
+        episodes = windows.episode.to(mask.device)[:, None].expand_as(mask).flatten()
+        prints = torch.zeros_like(steps)
+        if self.negatives.mask_duplicates:
+            observations = windows.observations
+            images = list(observations.values()) if isinstance(observations, Mapping) else [observations]
+            prints = torch.stack([fingerprints(i[:, first:last].flatten(0, 1)) * (2 * n + 1) for n, i in enumerate(images)])
+            prints = prints.sum(dim=0)
+        return Origin(episodes, steps, mask.flatten(), prints)
+
+    def contrast(
+        self,
+        anchors: Tensor,
+        keys: Tensor,
+        anchors_at: Origin,
+        keys_at: Origin,
+        targets: Tensor,
+        exclude: Tensor | None = None,
+    ) -> Part:
+        """
+        Contrast anchors with keys by their inner products.
+
+        :param anchors: shape ``(N, D)``
+        :param keys: shape ``(K, D)``; also kept for the queue, where there is one
+        :param anchors_at: of the anchors
+        :param keys_at: of the keys
+        :param targets: the column of each anchor's right positive, shape ``(N,)``, int64; exchanged where ``shuffled`` says so
+        :param exclude: keys that are never candidates (an anchor itself), shape ``(N, K)``, bool
+        """
+        scores = anchors @ keys.T
+        if self.queue is not None:
+            if torch.is_grad_enabled():  # an evaluation puts nothing into the queue
+                self._fresh = keys.detach(), keys_at
+            scores = torch.cat([scores, anchors @ self.queue.keys.T.to(anchors.dtype)], dim=1)
+            keys_at = Origin(*(torch.cat(pair) for pair in zip(keys_at, self.queue.origin, strict=True)))
+        return self.contrast_scores(scores, anchors_at, keys_at, targets, exclude)
+
+    def contrast_scores(
+        self, scores: Tensor, anchors_at: Origin, keys_at: Origin, targets: Tensor, exclude: Tensor | None = None
+    ) -> Part:
+        """
+        As :meth:`contrast`, of scores ``(N, K)`` before the temperature.
+
+        With ``exclude`` narrower than the scores, its columns are the first ones.
+        """
+        scores = scores / self.temperature
+        counting = anchors_at.valid & keys_at.valid[targets]  # the right positive exists
+        targets = self.positives(targets, counting)
+        positives = torch.zeros_like(scores, dtype=torch.bool).scatter(1, targets[:, None], True)
+        candidates = keys_at.valid & ~positives  # (N, K)
+        if exclude is not None:
+            candidates[:, : exclude.shape[1]] &= ~exclude
+        if self.queue is not None:
+            candidates[:, : -len(self.queue.keys)] = False  # MoCo: the negatives are the queue's
+        negatives = (
+            candidates if self.negatives.unrestricted else candidates & self.negatives.allowed(anchors_at, keys_at, targets)
+        )
+        negatives = self.negatives.mined(scores, targets, negatives)
+        rows = counting & negatives.any(dim=1)
+        contrast = info_nce(scores, targets, negatives | positives)
+        loss = masked_mean(contrast.loss, rows)
+        estimate = masked_mean(contrast.ceiling, rows) - loss
+        if self.estimator != "infonce":
+            estimate = self._estimate(scores, positives & rows[:, None], negatives & rows[:, None])
+            loss = -estimate
+        if not self.negatives.unrestricted:
+            contrast = info_nce(scores.detach(), targets, candidates | positives)
+            rows = counting & candidates.any(dim=1)
+        detached = Contrast(contrast.loss.detach(), contrast.correct, contrast.ceiling)
+        return Part(loss, detached, rows, estimate.detach())
+
+    def _estimate(self, scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+        if self.estimator == "mine":
+            estimate, mean = mine(scores, self.log_running_mean, positives, negatives)
+            if torch.is_grad_enabled():  # an evaluation does not move it
+                self.log_running_mean = mean.detach()
+            return estimate
+        return ESTIMATORS[self.estimator](scores, positives, negatives)
+
+    def result(self, parts: Sequence[Part]) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        :return: the mean of the parts' losses, and the metrics over all of them: ``loss``, ``accuracy``, ``mi_lower_bound``
+            and ``mi_ceiling`` (InfoNCE over all candidates), and ``mi_<estimator>`` where another one is trained
+        """
+        loss = torch.stack([part.loss for part in parts]).mean()
+        rows = torch.cat([part.rows for part in parts])
+        metrics = contrast_metrics(
+            Contrast(*(torch.cat(column) for column in zip(*(part.contrast for part in parts), strict=True))), rows
+        )
+        metrics["loss"] = loss.detach()
+        if self.estimator != "infonce":
+            metrics[f"mi_{self.estimator}"] = torch.stack([part.estimate for part in parts]).mean()
+        return loss, metrics
+
+    def after_step(self, encoder: Encoder) -> None:
+        """Momentum copies of a subclass first (it calls this one); the keys of the last batch then enter the queue."""
+        if self.queue is not None and self._fresh is not None:
+            self.queue.enqueue(*self._fresh)
+        self._fresh = None
