@@ -134,15 +134,13 @@ def build_callback(recipe: Recipe, arm: Arm, seed: int) -> BaseCallback | None:
     """
     if not arm.objectives:
         return cpc_rl.AugmentationCallback() if arm.augment_rl else None
-    (name, weight), *others = arm.objectives
-    if others or weight != 1:
-        raise UserError(f"The arm {arm.name!r} weighs objectives, and this version trains one at a time, without a weight.")
-    objective_kwargs = dict(recipe.objective_kwargs.get(name, {}))
+    objective_kwargs = {name: dict(recipe.objective_kwargs.get(name, {})) for name, _ in arm.objectives}
     if arm.shuffled:
-        objective_kwargs["shuffled"] = True
+        for own in objective_kwargs.values():
+            own["shuffled"] = True
     keywords = read_hyperparameters(recipe.callback)
     try:
-        return cpc_rl.ContrastiveCallback(name, objective_kwargs, seed=seed, **keywords)
+        return cpc_rl.ContrastiveCallback(dict(arm.objectives), objective_kwargs, seed=seed, **keywords)
     except (TypeError, ValueError) as error:
         raise UserError(f"The recipe's callback cannot be built: {error}") from error
 

@@ -11,6 +11,7 @@ from agents.build import build_callback, build_model, environment_keywords
 from agents.errors import UserError
 from agents.recipe import RECIPES, Recipe, load_recipe, read_recipe, recipe_from_dict
 from agents.schedules import read_value
+from cpc_rl import ContrastiveCallback
 from envs import make_vec_env
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_recipe
 
@@ -111,10 +112,21 @@ def test_what_does_not_fit_is_one_sentence() -> None:
         with pytest.raises(UserError) as error:
             build_model(bad, vec_env, none, 0)
         assert said in str(error.value)
-    with pytest.raises(UserError, match="one at a time"):
-        build_callback(recipe, parse_arm("curl=1,cpc=2", "curl"), 0)
     with pytest.raises(UserError, match="callback cannot be built"):
         build_callback(_hyperparameters(recipe, callback={"gradient": "sideways"}), parse_arm("curl", "curl"), 0)
+
+
+def test_weighted_objectives_take_their_own_keywords_and_are_all_shuffled() -> None:
+    recipe = _hyperparameters(tiny_recipe(), objective_kwargs={"cpc": {"horizon": 2}, "moco": {"tau": 0.1}})
+    callback = build_callback(recipe, parse_arm("curl=1,cpc=2", "curl"), 0)
+    assert isinstance(callback, ContrastiveCallback)
+    assert callback.settings.weights == {"curl": 1.0, "cpc": 2.0}
+    assert callback.settings.keywords == {"curl": {}, "cpc": {"horizon": 2}}
+    callback = build_callback(recipe, parse_arm("shuffled+curl=1,cpc=2", "curl"), 0)
+    assert isinstance(callback, ContrastiveCallback)
+    assert callback.settings.keywords == {"curl": {"shuffled": True}, "cpc": {"horizon": 2, "shuffled": True}}
+    with pytest.raises(UserError, match="'curl' has no keyword 'steps'"):
+        build_callback(_hyperparameters(recipe, objective_kwargs={"curl": {"steps": 1}}), parse_arm("curl", "curl"), 0)
 
 
 @pytest.mark.parametrize(("arm", "epochs"), [("none", 2), ("compute", 3)])
