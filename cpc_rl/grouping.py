@@ -38,6 +38,7 @@ def draw_groups(
         counts = _share_out(ring.episode[start, env], before + after + 1, batch_size, per_trajectory)
         if counts.sum() == batch_size:
             break
+        assert n_groups < batch_size, "A trajectory's valid starts must lie in one piece."
         n_groups = min(2 * n_groups, batch_size)
     chosen = counts > 0
     start, env, before, after, counts = (array[chosen] for array in (start, env, before, after, counts))
