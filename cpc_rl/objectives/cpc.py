@@ -72,6 +72,8 @@ class CPC(ContrastiveObjective):
         self.steps = horizon
         self.actions = actions
         self.context_gru = nn.GRU(encoder.features_dim + (action_dim if actions else 0), context_dim, batch_first=True)
+        if self.horizon == 1:  # every context is of one frame: the recurrent weights only ever multiply the state's zeros
+            self.context_gru.weight_hh_l0.requires_grad_(False)
         self.action_gru = nn.GRUCell(action_dim, context_dim) if actions else None
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.W = nn.ModuleList(nn.Linear(context_dim, dim, bias=False) for _ in range(horizon))
