@@ -20,8 +20,7 @@ def leave_one_out_upper(log_q: Tensor, positives: Tensor | None = None, negative
     samples.
 
     Poole et al. 2019, "On Variational Bounds of Mutual Information", section 2.5. Above the truth by Jensen's inequality,
-    and ever closer with more samples per column; far above it, with a high variance, once the information exceeds the
-    logarithm of their number.
+    and ever closer with more samples per column; far above it once the information exceeds the logarithm of their number.
 
     :param log_q: ``log q(y_j | x_i)``, shape ``(N, K)``, float, nats
     :param positives: shape ``(N, K)``, bool. One whose column holds no negative does not count.
