@@ -8,6 +8,7 @@ from gymnasium import spaces
 from cpc_rl.gathering import Normalize, check_array, check_observations, check_request, gather_windows
 from cpc_rl.grouping import draw_groups
 from cpc_rl.replay_trajectories import ReplayTrajectories
+from cpc_rl.trajectories import Draw, Ints
 from cpc_rl.windows import Windows
 
 
@@ -78,13 +79,27 @@ class ReplayWindows:
         draw = draw_groups(
             trajectories.ring, batch_size, horizon, per_trajectory, trajectories.lag, oldest, n_slots, generator
         )
-        if draw is None:
-            return None
+        return None if draw is None else self._gather(draw, device, keys)
+
+    def at(
+        self, start: Ints, env: Ints, horizon: int, device: torch.device | str = "cpu", keys: tuple[str, ...] | None = None
+    ) -> Windows:
+        """
+        The windows that begin at given slots, valid starts or not: look at their masks.
+
+        :param start: ``(B,)`` slots
+        :param env: ``(B,)`` their environments
+        """
+        self._trajectories.catch_up()
+        return self._gather(Draw(self._trajectories.ring, start, env, horizon, self._trajectories.lag), device, keys)
+
+    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None) -> Windows:
+        buffer = self.replay_buffer
         return gather_windows(
-            trajectories.ring,
+            self._trajectories.ring,
             draw,
             buffer.observations,
-            buffer.next_observations if trajectories.lag else None,
+            buffer.next_observations if self._trajectories.lag else None,
             buffer.actions,
             buffer.rewards,
             self.action_space,

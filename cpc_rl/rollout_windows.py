@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cpc_rl.gathering import check_array, check_observations, check_request, gather_windows
 from cpc_rl.grouping import draw_groups
-from cpc_rl.trajectories import TrajectoryRing
+from cpc_rl.trajectories import Draw, Ints, TrajectoryRing
 from cpc_rl.windows import Windows
 
 
@@ -141,8 +141,24 @@ class RolloutWindows:
             return None
         check_request(batch_size, horizon, self._arrays["observations"], keys, per_trajectory)
         draw = draw_groups(self._ring, batch_size, horizon, per_trajectory, 0, 0, self._filled, generator)
-        if draw is None:
-            return None
+        return None if draw is None else self._gather(draw, device, keys)
+
+    def at(
+        self, indices: Ints, horizon: int, device: torch.device | str = "cpu", keys: tuple[str, ...] | None = None
+    ) -> Windows:
+        """
+        The windows that begin at given transitions of the newest rollout, valid starts or not: look at their masks.
+
+        :param indices: ``(B,)``, as SB3's rollout buffers count them: environment after environment
+        """
+        assert self._ring is not None
+        env, row = np.divmod(indices, self._rollout_length)
+        slots = len(self._ring.episode)
+        draw = Draw(self._ring, (self._next_slot - self._rollout_length + row) % slots, env, horizon, 0)
+        return self._gather(draw, device, keys)
+
+    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None) -> Windows:
+        assert self._ring is not None
         arrays = self._arrays
         return gather_windows(
             self._ring,
