@@ -52,7 +52,8 @@ class Encoder(nn.Module):
         self.normalize_images = normalize_images
         self.is_dict = isinstance(observation_space, spaces.Dict)
         self._recording: Recording | None = None
-        self.features_dim = sum(self._output_size(key) for key in self.extractors)
+        self.view_dims = {key: self._output_size(key) for key in self.extractors}
+        self.features_dim = sum(self.view_dims.values())
 
     @property
     def keys(self) -> tuple[str, ...] | None:
