@@ -11,10 +11,12 @@ from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.head import Head
 from cpc_rl.injection import Guard, Injection
+from cpc_rl.minibatch import Minibatches
 from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
+from cpc_rl.shared_pass import SharedPass, is_joined, matching_target
 from cpc_rl.tying import Tie
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
@@ -46,6 +48,9 @@ class ContrastiveCallback(BaseCallback):
     :param every: the head steps with every n-th update of the encoder
     :param start: environment steps before the head's first step
     :param seed: of the head's own generators; the model's seed if ``None``
+    :param share_passes: where an objective can, take its anchors' features, and where there are any the target network's of
+        the next frame, from the update itself, on its own minibatch; the convolutions then run no second time for them.
+        ``False``: draw windows, augment them, and make passes of its own
     :param verbose: 1 to print what was attached
     :raises ValueError: if a setting makes no sense; at the start of ``learn()``, if the model cannot take a head
     """
@@ -64,6 +69,7 @@ class ContrastiveCallback(BaseCallback):
         every: int = 1,
         start: int = 0,
         seed: int | None = None,
+        share_passes: bool = True,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -79,13 +85,14 @@ class ContrastiveCallback(BaseCallback):
             start=start,
             seed=seed,
         )
-        self.encoder = encoder
+        self.encoder, self.share_passes = encoder, share_passes
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
         self._monitors: dict[str, Monitors] = {}  # by role, as the heads
         self._tie: Tie | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
+        self._minibatches: Minibatches | None = None
 
     # -- attaching ------------------------------------------------------------------------------------------------
 
@@ -95,6 +102,8 @@ class ContrastiveCallback(BaseCallback):
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
         self._windows = window_source(self.model)
+        replay_buffer = getattr(self.model, "replay_buffer", None)
+        self._minibatches = Minibatches(replay_buffer or self.model.rollout_buffer, self._windows)  # type: ignore[attr-defined]
         self._tie = self._make_tie(sites) if self.encoder == "tied" else None
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
@@ -120,6 +129,7 @@ class ContrastiveCallback(BaseCallback):
                     report=monitors.add,
                     every=self.settings.every,
                     rl_norm=not is_trpo(self.model),
+                    shared_pass=self._shared_pass(site, head),
                 )
             )
         self._restore(stored)
@@ -129,6 +139,15 @@ class ContrastiveCallback(BaseCallback):
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
             )
             print(f"ContrastiveCallback: {', '.join(self.settings.weights)} on {places}")
+
+    def _shared_pass(self, site: Site, head: Head) -> SharedPass | None:
+        """Where the algorithm's features can be had: not of several image entries, whose gradients come one by one."""
+        wanted = self.share_passes and not head.separate and any(term.objective.can_share for term in head.terms.values())
+        if not wanted or is_trpo(self.model) or site.encoder.is_dict:
+            return None
+        assert self._minibatches is not None
+        target = matching_target(self.model.policy, site.extractor)
+        return SharedPass(self._minibatches, target, is_joined(self.model), self.settings.batch_size)
 
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
@@ -161,6 +180,8 @@ class ContrastiveCallback(BaseCallback):
             return
         if self._tie is not None:
             self._tie.attach()
+        if self._minibatches is not None and any(injection.shared_pass for injection in self._injections):
+            self._minibatches.attach()
         for injection in self._injections:
             injection.attach()
 
@@ -172,10 +193,11 @@ class ContrastiveCallback(BaseCallback):
 
     # -- helpers --------------------------------------------------------------------------------------------------
 
-    def _draw(self, head: Head) -> dict[str, Windows] | None:
+    def _draw(self, head: Head, names: tuple[str, ...]) -> dict[str, Windows] | None:
         assert self._windows is not None
         batches = {}
-        for name, term in head.terms.items():
+        for name in names:
+            term = head.terms[name]
             windows = self._windows.sample(
                 self.settings.batch_size,
                 term.objective.horizon,
@@ -192,7 +214,7 @@ class ContrastiveCallback(BaseCallback):
     def _detach(self) -> None:
         for injection in self._injections:
             injection.detach()
-        for part in (self._tie, self._augmentation):
+        for part in (self._tie, self._augmentation, self._minibatches):
             if part is not None:
                 part.detach()
 

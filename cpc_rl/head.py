@@ -12,6 +12,7 @@ from cpc_rl.balance import Balance
 from cpc_rl.encoder import Encoder, Recording
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 Metrics = dict[str, Tensor]
 
@@ -47,11 +48,28 @@ class AuxiliaryGradient(NamedTuple):
     """
     :param encoder: what the auxiliary losses add to the gradient of each of the encoder's parameters, already
         multiplied by their coefficients; empty if these are zero
-    :param head: gradient of each trainable parameter of the head, not multiplied
+    :param anchors: the same for the shared anchors, ``(B, F)``; ``None`` if there are none
+    :param head: gradient of each trainable parameter of the objectives that took part, not multiplied
+    :param names: of these objectives
     """
 
     encoder: dict[nn.Parameter, Tensor]
-    head: list[Tensor | None]
+    anchors: Tensor | None
+    head: Mapping[nn.Parameter, Tensor | None]
+    names: tuple[str, ...]
+
+    def joined(self, other: "AuxiliaryGradient") -> "AuxiliaryGradient":
+        """Both together, as two groups of objectives of one update give them."""
+        encoder = dict(self.encoder)
+        for p, g in other.encoder.items():
+            encoder[p] = encoder[p] + g if p in encoder else g
+        anchors = self.anchors if other.anchors is None else other.anchors
+        if self.anchors is not None and other.anchors is not None:
+            anchors = self.anchors + other.anchors
+        return AuxiliaryGradient(encoder, anchors, {**self.head, **other.head}, self.names + other.names)
+
+
+NOTHING = AuxiliaryGradient({}, None, {}, ())
 
 
 class Head:
@@ -79,34 +97,36 @@ class Head:
         self.steps = 0
 
     def gradient(
-        self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float
+        self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float, shared: Shared | None = None
     ) -> tuple[AuxiliaryGradient, dict[str, Metrics]]:
         """
-        Run every objective on its batch of windows and split the gradient at what the encoder gave out.
+        Run objectives on their batches of windows and split the gradient at what the encoder gave out.
 
-        :param windows: the batches, by the objectives' names
+        :param windows: the batches, by the names of the objectives that take part
         :param rl_norms: of the agent's gradient in this update
         :param progress_remaining: from 1 to 0, for schedules
+        :param shared: features of the windows that the algorithm has computed
         :return: the gradients, and detached metrics by the objectives' names
         """
-        encoder: dict[nn.Parameter, Tensor] = {}
-        head: list[Tensor | None] = []
-        metrics = {}
-        for name, term in self.terms.items():
+        total, metrics = NOTHING, {}
+        for name, batch in windows.items():
+            term = self.terms[name]
             rl_norm = rl_norms.maps if term.objective.local else rl_norms.features
-            to_encoder, to_term, metrics[name] = self._term_gradient(term, windows[name], rl_norm, progress_remaining)
-            head += to_term
-            for p, g in to_encoder.items():
-                encoder[p] = encoder[p] + g if p in encoder else g
-        return AuxiliaryGradient(encoder, head), metrics
+            gradient, metrics[name] = self._term_gradient(name, batch, rl_norm, progress_remaining, shared)
+            total = total.joined(gradient)
+        return total, metrics
 
     def _term_gradient(
-        self, term: Term, windows: Windows, rl_norm: Tensor | None, progress_remaining: float
-    ) -> tuple[dict[nn.Parameter, Tensor], list[Tensor | None], Metrics]:
+        self, name: str, windows: Windows, rl_norm: Tensor | None, progress_remaining: float, shared: Shared | None
+    ) -> tuple[AuxiliaryGradient, Metrics]:
+        term = self.terms[name]
         parameters = term.parameters
         with own_randomness(self.device), torch.enable_grad(), self.encoder.recording() as recording:
-            loss, metrics = term.objective(self.encoder, windows)
-            outputs = recording.outputs
+            if shared is not None:
+                shared = shared._replace(anchors=shared.anchors.detach().requires_grad_())
+                recording.features.append(shared.anchors)
+            loss, metrics = term.objective(self.encoder, windows, shared)
+            outputs = recording.outputs + ([] if shared is None else [shared.anchors])
             places = recording.maps if term.objective.local else []
             # All of the gradient at a map comes through the features as well, on a way that is needed again below.
             retain = bool(places)
@@ -119,25 +139,32 @@ class Head:
         metrics["coef"] = coef
         if rl_norm is not None:
             metrics["gradient_ratio"] = coef * norm / rl_norm.clamp(min=torch.finfo(torch.float32).tiny)
+        head = dict(zip(parameters, gradients[len(outputs) + len(places) :], strict=True))
+        if term.balance.is_zero(progress_remaining):
+            return AuxiliaryGradient({}, None, head, (name,)), metrics
+        anchors = None
+        if shared is not None:
+            anchors = next((coef * g for z, g in at_outputs if z is shared.anchors), None)
+            at_outputs = [(z, g) for z, g in at_outputs if z is not shared.anchors]
         encoder: dict[nn.Parameter, Tensor] = {}
-        if at_outputs and not term.balance.is_zero(progress_remaining):
+        if at_outputs:
             given_out = [coef * g for _, g in at_outputs]
             found = torch.autograd.grad(
                 [z for z, _ in at_outputs], self.encoder_parameters, grad_outputs=given_out, allow_unused=True
             )
             encoder = {p: g for p, g in zip(self.encoder_parameters, found, strict=True) if g is not None}
-        return encoder, list(gradients[len(outputs) + len(places) :]), metrics
+        return AuxiliaryGradient(encoder, anchors, head, (name,)), metrics
 
     def step(self, gradient: AuxiliaryGradient) -> None:
         """Move the head (and, in separate mode, the encoder), then its momentum copies and queues."""
         if self.optimizer is not None:
-            gradients = dict(zip(self.parameters, gradient.head, strict=True))
+            gradients = {**dict.fromkeys(self.parameters), **gradient.head}
             if self.separate:
                 gradients.update(gradient.encoder)
             with exchanged_gradients(gradients):
                 self.optimizer.step()
-        for term in self.terms.values():
-            term.objective.after_step(self.encoder)
+        for name in gradient.names:
+            self.terms[name].objective.after_step(self.encoder)
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site
 from cpc_rl.feature_map import map_module
-from cpc_rl.head import AuxiliaryGradient, Head, Metrics, Norms
+from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms
 from cpc_rl.sampling import Windows
-
-NOTHING = AuxiliaryGradient({}, [])
+from cpc_rl.shared import Shared
+from cpc_rl.shared_pass import SharedPass
 
 
 class Guard:
@@ -41,12 +41,13 @@ class Injection:
     :param site: the encoder and its optimisers
     :param head: the head
     :param guard: shared by all hooks of the model
-    :param draw: gives a batch of windows for each objective by its name, or ``None`` while there are too few
+    :param draw: gives a batch of windows for each of some objectives, by name, or ``None`` while there are too few
     :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
     :param progress: remaining progress, from 1 to 0
     :param report: takes the metrics of a head step and its windows, by the objectives' names
     :param every: the head steps with every n-th update of the encoder
     :param rl_norm: whether the agent's gradient can be measured at the features (not so for TRPO)
+    :param shared_pass: where the objectives that can get the features that the algorithm computed, or ``None``
     """
 
     def __init__(
@@ -55,17 +56,20 @@ class Injection:
         head: Head,
         *,
         guard: Guard,
-        draw: Callable[[Head], dict[str, Windows] | None],
+        draw: Callable[[Head, tuple[str, ...]], dict[str, Windows] | None],
         alive: Callable[[], bool],
         progress: Callable[[], float],
         report: Callable[[dict[str, Metrics], dict[str, Windows]], None],
         every: int = 1,
         rl_norm: bool = True,
+        shared_pass: SharedPass | None = None,
     ) -> None:
         self.site, self.head, self.guard = site, head, guard
         self.draw, self.alive, self.progress, self.report = draw, alive, progress, report
         self.every, self.rl_norm = every, rl_norm
+        self.shared_pass = shared_pass
         self.updates = 0
+        self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
@@ -75,6 +79,8 @@ class Injection:
         if self._handles:
             return
         parameters = self.head.encoder_parameters
+        if self.shared_pass is not None:
+            self._handles += self.shared_pass.hooks(self.guard)
         if self.rl_norm:
             local = [term.objective.local for term in self.head.terms.values()]
             for extractor in self.site.encoder.extractors.values():
@@ -92,12 +98,33 @@ class Injection:
             handle.remove()
         self._handles.clear()
         self._take_norms()
-        self._pending = None
+        self._pending = self._waiting = None
 
     def _watch(self, place: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if self.guard.busy or not output.requires_grad:
             return
-        output.register_hook(lambda gradient: self._squared_norms[place].append(gradient.square().sum()))
+        # A hook that held the output itself would keep it alive: the two would refer to each other.
+        output.register_hook(partial(self._on_output_gradient, place, output.detach()))
+
+    def _on_output_gradient(self, place: str, output: Tensor, gradient: Tensor) -> Tensor | None:
+        self._squared_norms[place].append(gradient.square().sum())
+        if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
+            return None
+        return None if self._later_pass() else self._share(self.shared_pass, output, gradient)
+
+    def _later_pass(self) -> bool:
+        """Whether this backward pass is not the first one since ``zero_grad()``."""
+        return self.head.encoder_parameters[0].grad is not None
+
+    def _share(self, shared_pass: SharedPass, output: Tensor, gradient: Tensor) -> Tensor | None:
+        """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
+        names = tuple(name for name in self._begin() if self.head.terms[name].objective.can_share)
+        batch = shared_pass.batch(self.head, names, output) if names else None
+        if batch is None:
+            return None
+        self._run(names, batch.windows, Norms(features=torch.linalg.vector_norm(gradient)), batch.shared)
+        assert self._pending is not None
+        return None if self._pending.anchors is None else batch.added(gradient, self._pending.anchors)
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
         if self.guard.busy:  # the head's own backward pass comes by here as well
@@ -110,9 +137,8 @@ class Injection:
             return None
         if self.head.separate:
             return None
-        if self._pending is None:
-            self._pending = self._next_gradient()
-        addition = self._pending.encoder.get(parameter)
+        self._run_waiting()
+        addition = None if self._pending is None else self._pending.encoder.get(parameter)
         return None if addition is None else gradient + addition
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -120,21 +146,38 @@ class Injection:
             self.detach()
             return
         if self.head.separate and optimizer is self.site.optimizers[0]:
-            self._pending = self._next_gradient()
-        if self._pending is not None and self._pending is not NOTHING:
+            self._run_waiting()
+        if self._pending is not None and self._pending.names:
             self.head.step(self._pending)
-        self._pending = None
+        self._pending = self._waiting = None
 
-    def _next_gradient(self) -> AuxiliaryGradient:
+    def _begin(self) -> tuple[str, ...]:
+        """The objectives whose turn has not come in this update."""
+        if self._waiting is None:
+            self.updates += 1
+            self._waiting = tuple(self.head.terms) if self.updates % self.every == 0 else ()
+            self._pending = NOTHING
+        return self._waiting
+
+    def _run_waiting(self) -> None:
+        """The objectives that are left draw windows and make passes of their own."""
+        names = self._begin()
+        if not names:
+            return
         rl_norms = self._take_norms()
-        self.updates += 1
-        windows = self.draw(self.head) if self.updates % self.every == 0 else None
+        windows = self.draw(self.head, names)
         if windows is None:
-            return NOTHING
+            self._waiting = ()
+            return
+        self._run(names, windows, rl_norms)
+
+    def _run(self, names: tuple[str, ...], windows: dict[str, Windows], rl_norms: Norms, shared: Shared | None = None) -> None:
+        assert self._pending is not None and self._waiting is not None
         with self.guard:
-            gradient, metrics = self.head.gradient(windows, rl_norms, self.progress())
+            gradient, metrics = self.head.gradient(windows, rl_norms, self.progress(), shared)
+        self._pending = self._pending.joined(gradient)
+        self._waiting = tuple(name for name in self._waiting if name not in names)
         self.report(metrics, windows)
-        return gradient
 
     def _take_norms(self) -> Norms:
         """The norms that were seen since the last call."""

@@ -33,14 +33,14 @@ class Monitors:
         self.by_name = {name: Monitor(name, suffix, alone=len(names) == 1) for name in names}
 
     def add(self, metrics: dict[str, Metrics], windows: dict[str, Windows]) -> None:
-        """Take in what one head step gave, by the objectives' names."""
-        for name, monitor in self.by_name.items():
-            monitor.add(metrics[name], windows[name])
+        """Take in what objectives gave in a head step, by their names."""
+        for name, own in metrics.items():
+            self.by_name[name].add(own, windows[name])
 
     @property
     def steps(self) -> int:
         """Head steps since the last flush."""
-        return next(iter(self.by_name.values())).steps
+        return max(monitor.steps for monitor in self.by_name.values())
 
     def flush(self, logger: Logger, head: Head, num_timesteps: int) -> None:
         """Hand everything since the last flush to the logger."""

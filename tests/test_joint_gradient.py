@@ -17,7 +17,7 @@ class Recording:
 
     def forward(self, encoder, windows, shared=None):
         if self.first is None:
-            self.first = windows, self.generator.get_state()
+            self.first = windows, shared, self.generator.get_state()
         return super().forward(encoder, windows, shared)
 
 
@@ -78,10 +78,12 @@ class FirstUpdate(ContrastiveCallback):
             losses = []
             with self._injections[0].guard:
                 for term in head.terms.values():
-                    windows, state = term.objective.first
+                    windows, shared, state = term.objective.first
+                    if shared is not None:  # the features again, from the observations that the windows say they are of
+                        shared = shared._replace(anchors=head.encoder(frame(windows.observations, 0)))
                     now = term.objective.generator.get_state()
                     term.objective.generator.set_state(state)
-                    losses.append(term.weight * term.objective(head.encoder, windows)[0])
+                    losses.append(term.weight * term.objective(head.encoder, windows, shared)[0])
                     term.objective.generator.set_state(now)
                 addition = torch.autograd.grad(sum(losses), head.encoder_parameters)
             self.expected_addition = {names[id(p)]: g for p, g in zip(head.encoder_parameters, addition, strict=True)}
@@ -97,15 +99,21 @@ MAPS = {RecordingMaps: 2, RecordingCURL: 1}
     [*((name, CPC_ALONE) for name in ("PPO", "A2C", "DQN", "RecurrentPPO", "SAC", "TD3", "CrossQ"))]
     + [(name, objective) for name in ("PPO", "SAC", "DQN") for objective in (WEIGHTED, MAPS)],
 )
-def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name, objective):
+@pytest.mark.parametrize("share", [True, False])
+def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name, objective, share):
     clips = name in ("PPO", "A2C", "DQN", "RecurrentPPO")
     results = {}
     for coef, clip in ((0, 1e12), (COEF, 0.01)):
         # A2C's rollout of 5 frames holds too few windows, and before them an update without a head would part the two runs.
-        model = make_model(name, **({"max_grad_norm": clip} if clips else {}), **({"n_steps": 16} if name == "A2C" else {}))
-        callback = FirstUpdate(objective, coef=coef, batch_size=4)
-        model.learn(steps(name), callback=callback)
+        n_envs = 1 if name == "A2C" else 3
+        model = make_model(
+            name, n_envs, **({"max_grad_norm": clip} if clips else {}), **({"n_steps": 16} if name == "A2C" else {})
+        )
+        callback = FirstUpdate(objective, coef=coef, batch_size=4, share_passes=share)
+        model.learn(n_envs * steps(name), callback=callback)
         results[coef] = callback
+    terms = next(iter(results[COEF].heads.values())).terms
+    assert all((term.objective.first[1] is not None) == (share and term.objective.can_share) for term in terms.values())
     plain, addition = results[0].gradients, results[0].expected_addition
     total = {n: g + COEF * addition[n] if n in addition else g for n, g in plain.items()}
     if clips:
@@ -142,10 +150,10 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features():
 
 def test_a_schedule_gives_the_coefficient_of_the_remaining_progress():
     model = make_model("A2C", 2)
-    callback = ContrastiveCallback("curl", batch_size=4, coef=lambda progress: progress)
+    callback = ContrastiveCallback("curl", batch_size=4, coef=lambda progress: progress, share_passes=False)
     seen = []
     original = callback._draw
-    callback._draw = lambda head: (seen.append(model._current_progress_remaining), original(head))[1]
+    callback._draw = lambda *which: (seen.append(model._current_progress_remaining), original(*which))[1]
     model.learn(100, callback=callback)
     head = callback.heads["shared"]
     assert seen[0] > seen[-1]

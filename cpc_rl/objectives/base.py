@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cpc_rl.augment import make_augmentation
 from cpc_rl.encoder import Encoder, Observations
 from cpc_rl.sampling import Windows, action_dim
+from cpc_rl.shared import Shared
 
 
 class Objective(nn.Module):
@@ -27,6 +28,7 @@ class Objective(nn.Module):
 
     horizon: int = 0  # frames after t that a window must hold
     per_trajectory: int = 1  # windows of one trajectory that a batch holds
+    can_share: bool = False  # takes features that the algorithm has computed, where there are any
     local: bool = False  # reads feature maps: gradient norms are then taken there
 
     def __init__(
@@ -66,11 +68,12 @@ class Objective(nn.Module):
                 f"{action_dim}): use an objective without actions, such as 'curl' or 'atc'."
             )
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """
         :param encoder: raw observations ``(N, *obs)`` to features ``(N, features_dim)``
         :param windows: ``B`` windows of ``horizon + 1`` frames
-        :param shared: features that the algorithm's own update already computed, or ``None``
+        :param shared: features of these windows that the algorithm's own update has computed, for objectives that
+            ``can_share``; ``None`` where it has not
         :return: the loss (scalar, nats) and detached metrics by name
         """
         raise NotImplementedError

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
-from cpc_rl.objectives.base import flatten_time
+from cpc_rl.objectives.base import flatten_time, frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class CPC(ContrastiveObjective):
@@ -26,8 +27,8 @@ class CPC(ContrastiveObjective):
     Frames beyond an episode's end are neither positives nor negatives.
 
     :param horizon: how many steps ahead are predicted (``K`` of the paper)
-    :param context: number of frames that the longest context may read before the first prediction; a window has
-        ``context + horizon`` frames
+    :param context: number of frames that are read before the last prediction begins; a window has ``context + horizon``
+        frames, and predictions start from each of them. With 1 a context is of one frame alone, as from a stack of frames
     :param context_dim: size of the GRU's state
     :param latent_dim: length of the vectors that are predicted, by a linear layer; the features themselves if ``None``
     :param actions: condition the prediction on the actions taken
@@ -71,14 +72,17 @@ class CPC(ContrastiveObjective):
             self.require_actions(action_dim)
         self.steps = horizon
         self.actions = actions
+        self.single = self.can_share = context == 1  # an algorithm has the features of one frame
         self.context_gru = nn.GRU(encoder.features_dim + (action_dim if actions else 0), context_dim, batch_first=True)
-        if self.horizon == 1:  # every context is of one frame: the recurrent weights only ever multiply the state's zeros
+        if context == 1:  # the recurrent weights only ever multiply the state's zeros
             self.context_gru.weight_hh_l0.requires_grad_(False)
         self.action_gru = nn.GRUCell(action_dim, context_dim) if actions else None
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.W = nn.ModuleList(nn.Linear(context_dim, dim, bias=False) for _ in range(horizon))
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        if shared is not None:
+            return self._shared_forward(encoder, windows, shared)
         batch_size, length = windows.mask.shape
         features = encoder(self.augmented(flatten_time(windows.observations)))  # (B * L, F)
         contexts = self.context(features.unflatten(0, (batch_size, length)), windows.actions)  # (B, L, H)
@@ -92,11 +96,35 @@ class CPC(ContrastiveObjective):
             parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k:].flatten()))
         return self.result(parts)
 
+    def _shared_forward(self, encoder: Encoder, windows: Windows, shared: Shared) -> tuple[Tensor, dict[str, Tensor]]:
+        """Contexts of one frame each, predictions from frame 0 alone, and keys that take no gradient."""
+        batch_size, length = windows.mask.shape
+        with torch.no_grad():
+            later = [
+                shared.next_keys
+                if k == 1 and shared.next_keys is not None
+                else encoder(self.augmented(frame(windows.observations, k)))
+                for k in range(1, length)
+            ]
+        features = torch.stack([shared.anchors, *later], dim=1)  # (B, L, F)
+        contexts = self.context(features[:, :1], windows.actions[:, :0])  # (B, 1, H)
+        keys, keys_at = self.projection(features.flatten(0, 1)), self.origin(windows)  # (B * L, D)
+        columns = torch.arange(batch_size * length, device=features.device).view(batch_size, length)
+        parts = []
+        for k in range(1, self.steps + 1):
+            if self.action_gru is not None:
+                contexts = self.action_gru(windows.actions[:, k - 1], contexts[:, 0])[:, None]
+            predictions = self.W[k - 1](contexts[:, 0])  # (B, D)
+            parts.append(self.contrast(predictions, keys, self.origin(windows, 0, 1), keys_at, columns[:, k]))
+        return self.result(parts)
+
     def context(self, z: Tensor, actions: Tensor) -> Tensor:
         """Contexts ``c_0 .. c_{L-1}``, ``(B, L, context_dim)``, of features ``(B, L, F)`` and actions ``(B, L-1, A)``."""
         if self.actions:
             before = torch.cat([torch.zeros_like(actions[:, :1]), actions], dim=1)  # nothing is known of what led to frame 0
             z = torch.cat([z, before], dim=-1)
+        if self.single:
+            return self.context_gru(z.flatten(0, 1)[:, None])[0].unflatten(0, z.shape[:2]).squeeze(2)
         return self.context_gru(z)[0]
 
     def _one_step_on(self, contexts: Tensor, actions: Tensor, k: int) -> Tensor:

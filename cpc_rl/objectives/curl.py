@@ -12,6 +12,7 @@ from cpc_rl.negatives import Negatives
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class CURL(ContrastiveObjective):
@@ -31,6 +32,8 @@ class CURL(ContrastiveObjective):
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
     """
+
+    can_share = True
 
     def __init__(
         self,
@@ -66,8 +69,9 @@ class CURL(ContrastiveObjective):
         self.key_projection = momentum_copy(self.projection)
         self.W = nn.Parameter(torch.eye(dim))
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        anchors = self.projection(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
+        anchors = self.projection(features)  # (B, D)
         with torch.no_grad():
             keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
         anchors_at = self.origin(windows, 0, 1)

@@ -21,7 +21,7 @@ def loop_cpc(cpc: CPC, encoder, windows) -> float:
                 if not mask[b, t + k]:
                     continue
                 state = torch.zeros(1, 1, cpc.context_gru.hidden_size)
-                for i in range(t + 1):
+                for i in range(t if cpc.single else 0, t + 1):
                     entry = z[b][i]
                     if cpc.actions:
                         entry = torch.cat([entry, actions[b, i - 1] if i > 0 else torch.zeros(ACTIONS)])

@@ -1,0 +1,101 @@
+"""Which transitions a buffer handed out for an algorithm's update, so that a head can use the features of that very batch."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows
+from cpc_rl.trajectories import Ints
+
+
+class Rows(NamedTuple):
+    """The transitions of one minibatch, and where their features lie in what the extractor gave out."""
+
+    indices: Ints
+    """``(B,)`` slots of a replay buffer, or places in the newest rollout."""
+    env: Ints | None
+    """``(B,)`` environments, for a replay buffer."""
+    places: torch.Tensor | None
+    """``(B,)`` rows of the features, where the algorithm pads its batch (RecurrentPPO); ``None``: the first ``B`` in order."""
+    n_padded: int
+    """Rows of the features that the extractor gives for this batch."""
+    next_is_one_step: bool
+    """``next_observations`` of the batch are one step ahead (not so with n-step returns)."""
+
+
+class Minibatches:
+    """
+    Watches a buffer's ``_get_samples`` while an algorithm trains: an attribute of the instance, taken away again by
+    :meth:`detach`, so that nothing of it is ever saved.
+
+    :param buffer: the model's rollout or replay buffer
+    :param windows: the source of windows over the same buffer
+    """
+
+    def __init__(self, buffer: Any, windows: RolloutWindows | ReplayWindows) -> None:
+        self.buffer, self.windows = buffer, windows
+        self.latest: Rows | None = None
+        self.works = callable(getattr(buffer, "_get_samples", None))
+        self._checked = False
+
+    def attach(self) -> None:
+        """Begin to watch; harmless if it already does."""
+        if self.works and "_get_samples" not in vars(self.buffer):
+            self.buffer._get_samples = self._watched(self.buffer._get_samples)
+
+    def detach(self) -> None:
+        """Leave the buffer as it was."""
+        vars(self.buffer).pop("_get_samples", None)
+        self.latest = None
+
+    def draw(self, horizon: int, device: torch.device, keys: tuple[str, ...] | None, count: int) -> Windows:
+        """The windows that begin at the first ``count`` transitions of the latest minibatch."""
+        rows = self.latest
+        assert rows is not None
+        if isinstance(self.windows, RolloutWindows):
+            return self.windows.at(rows.indices[:count], horizon, device, keys)
+        assert rows.env is not None
+        return self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys)
+
+    def _watched(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        replay = isinstance(self.windows, ReplayWindows)
+
+        def get_samples(batch_inds: Ints, *args: Any, **kwargs: Any) -> Any:
+            state = np.random.get_state() if replay and self.buffer.n_envs > 1 else None
+            samples = original(batch_inds, *args, **kwargs)
+            self.latest = self._rows(np.asarray(batch_inds), samples, state) if self.works else None
+            return samples
+
+        return get_samples
+
+    def _rows(self, batch_inds: Ints, samples: Any, state: Any) -> Rows | None:
+        if isinstance(self.windows, RolloutWindows):
+            mask = getattr(samples, "mask", None)
+            if mask is None or not hasattr(samples, "lstm_states"):
+                return Rows(batch_inds, None, None, len(batch_inds), True)
+            return Rows(batch_inds, None, (mask > 0).flatten().nonzero().squeeze(1), mask.numel(), True)
+        # SB3 draws the environments inside of _get_samples: the same draw again, from the state before, gives the same.
+        env = np.zeros(len(batch_inds), dtype=np.int64)
+        if state is not None:
+            again = np.random.RandomState()
+            again.set_state(state)
+            env = again.randint(0, high=self.buffer.n_envs, size=(len(batch_inds),))
+        if not self._checked:
+            self._check(batch_inds, env, samples)
+        one_step = getattr(self.buffer, "n_steps", 1) == 1
+        return Rows(batch_inds, env, None, len(batch_inds), one_step) if self.works else None
+
+    def _check(self, batch_inds: Ints, env: Ints, samples: Any) -> None:
+        """Once, whether the transitions are those that we think: another kind of buffer may draw in another way."""
+        self._checked = True
+        stored = torch.as_tensor(self.buffer.actions[batch_inds, env]).float()
+        self.works = torch.equal(samples.actions.cpu().float().view_as(stored), stored)
+        if not self.works:
+            warnings.warn(
+                f"{type(self.buffer).__name__} does not tell which transitions it samples, so the head makes forward passes of "
+                "its own. Pass share_passes=False to make this the rule.",
+                stacklevel=2,
+            )

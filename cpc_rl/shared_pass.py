@@ -1,0 +1,96 @@
+"""Where an algorithm's own features of its minibatch are picked up, so that a head needs no pass of its own for them."""
+
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from cpc_rl.head import Head
+from cpc_rl.minibatch import Minibatches, Rows
+from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
+
+
+class Guard(AbstractContextManager[None], Protocol):
+    """Says whether a pass is our own; see :class:`cpc_rl.injection.Guard`."""
+
+    busy: bool
+
+
+class Batch(NamedTuple):
+    """What the objectives get of one update."""
+
+    windows: dict[str, Windows]
+    shared: Shared
+    places: Tensor | slice
+    """Rows of the anchors in what the extractor gave out."""
+
+    def added(self, gradient: Tensor, anchors: Tensor) -> Tensor:
+        """The gradient ``(rows, F)`` of the extractor's output, grown by the anchors' ``(B, F)``."""
+        gradient = gradient.clone()
+        gradient[self.places] += anchors.view_as(gradient[self.places])
+        return gradient
+
+
+class SharedPass:
+    """
+    :param minibatches: tells which transitions the algorithm trains on
+    :param target: extractor of the target network that runs on the next observations, or ``None``
+    :param joined: the extractor gets observations and next observations as one batch (CrossQ)
+    :param batch_size: of the minibatch, so many rows at most take part
+    """
+
+    def __init__(self, minibatches: Minibatches, target: nn.Module | None, joined: bool, batch_size: int) -> None:
+        self.minibatches, self.target, self.joined, self.batch_size = minibatches, target, joined, batch_size
+        self._next: tuple[Rows, Tensor] | None = None
+
+    def hooks(self, guard: Guard) -> list[RemovableHandle]:
+        """Hooks for the time of an update; whoever takes them removes them."""
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            rows = self.minibatches.latest
+            if not guard.busy and rows is not None and len(output) == rows.n_padded:
+                self._next = rows, output.detach()
+
+        return [] if self.target is None else [self.target.register_forward_hook(keep)]
+
+    def batch(self, head: Head, names: tuple[str, ...], output: Tensor) -> Batch | None:
+        """
+        The minibatch as windows and shared features.
+
+        :param names: of the objectives
+        :param output: what the extractor gave out in the pass that is being differentiated, without graph
+        :return: ``None`` where the rows of the output are not known to be the minibatch's
+        """
+        rows = self.minibatches.latest
+        if rows is None or len(output) != rows.n_padded * (2 if self.joined else 1):
+            return None
+        count = min(self.batch_size, len(rows.indices))
+        if count < 2:
+            return None
+        features = output.flatten(1)
+        places: Tensor | slice = slice(count) if rows.places is None else rows.places[:count]
+        next_keys = None
+        if rows.next_is_one_step and self.joined:
+            next_keys = features[rows.n_padded : rows.n_padded + count]
+        elif rows.next_is_one_step and self._next is not None and self._next[0] is rows:
+            next_keys = self._next[1].flatten(1)[:count]
+        windows = {
+            name: self.minibatches.draw(head.terms[name].objective.horizon, head.device, head.encoder.keys, count)
+            for name in names
+        }
+        return Batch(windows, Shared(features[places], next_keys), places)
+
+
+def is_joined(model: Any) -> bool:
+    """CrossQ's critic reads observations and next observations in one pass."""
+    return any(cls.__name__ == "CrossQ" for cls in type(model).__mro__)
+
+
+def matching_target(policy: nn.Module, extractor: nn.Module) -> nn.Module | None:
+    """The extractor of the target network that goes with an online one: ``critic_target``'s with ``critic``'s, and so on."""
+    modules: dict[str, nn.Module] = dict(policy.named_modules())
+    path = next(path for path, module in modules.items() if module is extractor)
+    network, _, rest = path.partition(".")
+    return modules.get(f"{network}_target.{rest}")
