@@ -72,10 +72,8 @@ class Encoder(nn.Module):
             return size
         module = self.extractors[key]
         device = next(module.parameters()).device
-        was_training = module.training  # a batch normalisation must not learn from this probe
-        module.eval()
-        features = module(torch.zeros(1, *self._space(key).shape, device=device))
-        module.train(was_training)
+        with probing(module):
+            features = module(torch.zeros(1, *self._space(key).shape, device=device))
         return features.flatten(1).shape[1]
 
     def images(self, observations: Observations) -> dict[str, Tensor]:
@@ -130,11 +128,8 @@ class Encoder(nn.Module):
         """For each image entry the shape ``(channels, h, w)`` of its feature map."""
         device = next(self.parameters()).device
         zeros = {key: torch.zeros(1, *self._space(key).shape, device=device) for key in self.extractors}
-        modes = {module: module.training for module in self.modules()}
-        self.eval()  # a batch normalisation must not learn from this probe
-        maps = self.with_maps(zeros if self.is_dict else zeros[IMAGE])[1]
-        for module, mode in modes.items():
-            module.training = mode
+        with probing(self):
+            maps = self.with_maps(zeros if self.is_dict else zeros[IMAGE])[1]
         return {key: (value.shape[1], value.shape[2], value.shape[3]) for key, value in maps.items()}
 
     def _outputs(self, observations: Observations) -> dict[str, Tensor]:
@@ -162,6 +157,18 @@ class Encoder(nn.Module):
             yield self._recording
         finally:
             self._recording = None
+
+
+@contextmanager
+def probing(module: nn.Module) -> Iterator[None]:
+    """Within this block all is in evaluation mode: a batch normalisation must not learn from a probe."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 @contextmanager
