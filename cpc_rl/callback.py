@@ -17,6 +17,7 @@ from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.shared_pass import SharedPass, is_joined, matching_target
+from cpc_rl.spare_backward import SpareBackward
 from cpc_rl.tying import Tie
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
@@ -90,6 +91,7 @@ class ContrastiveCallback(BaseCallback):
         self._injections: list[Injection] = []
         self._monitors: dict[str, Monitors] = {}  # by role, as the heads
         self._tie: Tie | None = None
+        self._spare: SpareBackward | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
         self._minibatches: Minibatches | None = None
@@ -105,6 +107,7 @@ class ContrastiveCallback(BaseCallback):
         replay_buffer = getattr(self.model, "replay_buffer", None)
         self._minibatches = Minibatches(replay_buffer or self.model.rollout_buffer, self._windows)  # type: ignore[attr-defined]
         self._tie = self._make_tie(sites) if self.encoder == "tied" else None
+        self._spare = self._make_spare(sites)
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
         guard = Guard()
@@ -149,6 +152,13 @@ class ContrastiveCallback(BaseCallback):
         target = matching_target(self.model.policy, site.extractor)
         return SharedPass(self._minibatches, target, is_joined(self.model), self.settings.batch_size)
 
+    def _make_spare(self, sites: list[Site]) -> SpareBackward | None:
+        critics = [site for site in sites if site.role == "critic" and len({id(o) for o in site.optimizers}) == 1]
+        if not self.share_passes or len(sites) < 2 or not critics or not isinstance(self._windows, ReplayWindows):
+            return None
+        assert self._minibatches is not None
+        return SpareBackward(critics[0].extractor, critics[0].optimizers[0], self._minibatches)
+
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
         return Tie(extractors["actor"], extractors["critic"])
@@ -180,8 +190,10 @@ class ContrastiveCallback(BaseCallback):
             return
         if self._tie is not None:
             self._tie.attach()
-        if self._minibatches is not None and any(injection.shared_pass for injection in self._injections):
+        if self._minibatches is not None and self.share_passes:
             self._minibatches.attach()
+        if self._spare is not None:
+            self._spare.attach()
         for injection in self._injections:
             injection.attach()
 
@@ -214,7 +226,7 @@ class ContrastiveCallback(BaseCallback):
     def _detach(self) -> None:
         for injection in self._injections:
             injection.detach()
-        for part in (self._tie, self._augmentation, self._minibatches):
+        for part in (self._tie, self._spare, self._augmentation, self._minibatches):
             if part is not None:
                 part.detach()
 

@@ -13,6 +13,7 @@ from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class ATC(ContrastiveObjective):
@@ -37,6 +38,8 @@ class ATC(ContrastiveObjective):
     :param estimator: see :mod:`cpc_rl.estimators`
     :raises ValueError: if a setting makes no sense
     """
+
+    can_share = True
 
     def __init__(
         self,
@@ -73,10 +76,15 @@ class ATC(ContrastiveObjective):
         self.key_compressor = momentum_copy(self.compressor)
         self.W = nn.Linear(latent_dim, latent_dim, bias=False)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        c = self.compressor(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
+        c = self.compressor(features)  # (B, D)
         with torch.no_grad():
-            keys = self.key_compressor(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
+            if shared is not None and shared.next_keys is not None and self.horizon == 1:
+                later = shared.next_keys  # a target network is a momentum encoder too
+            else:
+                later = self.key_encoder(self.augmented(frame(windows.observations, self.horizon)))
+            keys = self.key_compressor(later)  # (B, D)
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(c), device=c.device)

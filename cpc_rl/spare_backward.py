@@ -1,0 +1,46 @@
+"""The backward pass that SAC, TQC and CrossQ send through the critic's encoder and throw away."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from cpc_rl.minibatch import Minibatches, Rows
+
+
+class SpareBackward:
+    """
+    Spares it. After the critic's step the actor's loss runs through the critic once more, on the same minibatch; the gradient
+    that it leaves at the critic's encoder is erased before the next step. Detached there, all steps stay what they were, to
+    the bit.
+
+    :param critic_extractor: the critic's features extractor, which no other optimiser than the critic's trains
+    :param optimizer: the critic's
+    :param minibatches: tells when a new minibatch begins
+    """
+
+    def __init__(self, critic_extractor: nn.Module, optimizer: Optimizer, minibatches: Minibatches) -> None:
+        self.extractor, self.optimizer, self.minibatches = critic_extractor, optimizer, minibatches
+        self._stepped_on: Rows | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Put the hooks in place, before those that look at the features."""
+        if not self._handles:
+            self._handles.append(self.extractor.register_forward_hook(self._cut))
+            self._handles.append(self.optimizer.register_step_post_hook(self._note))
+
+    def detach(self) -> None:
+        """Take them away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stepped_on = None
+
+    def _note(self, *_: Any) -> None:
+        self._stepped_on = self.minibatches.latest
+
+    def _cut(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        same_minibatch = self._stepped_on is not None and self.minibatches.latest is self._stepped_on
+        return output.detach() if same_minibatch and output.requires_grad else None
