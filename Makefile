@@ -15,7 +15,7 @@ PIP_FLAGS := --disable-pip-version-check --quiet
 WORKERS ?= auto
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install train test tests lint types format test-oldest wheel clean
+.PHONY: help install train test tests lint types format test-oldest test-peers wheel clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -34,7 +34,7 @@ train: $(STAMP)
 test: lint types tests
 
 tests: $(STAMP)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests --ignore=tests/peers
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -55,7 +55,15 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 
 test-oldest: $(OLDEST)/.installed
 	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -q -n $(WORKERS) tests --ignore=tests/agents --ignore=tests/envs \
-		--ignore-glob='tests/test_train_agent*' --ignore=tests/test_packaging.py
+		--ignore=tests/peers --ignore-glob='tests/test_train_agent*' --ignore=tests/test_packaging.py
+
+# Losses that published packages compute as well, against theirs. Nothing else needs these packages.
+$(VENV)/.peers: $(STAMP)
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt torch -e '.[train,dev,peers]'
+	touch $@
+
+test-peers: $(VENV)/.peers
+	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/peers
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
