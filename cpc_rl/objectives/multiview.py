@@ -22,10 +22,10 @@ class Multiview(ContrastiveObjective):
     thing. Each has a projection of its own; for every two of them (the full graph) each view's vector is contrasted by its
     cosine with the other's over the batch, in both directions. Gradients flow to both views.
 
-    Tian, Krishnan and Isola 2020, "Contrastive Multiview Coding", sections 3.2 (equations 3 to 5) and 3.3 (equation 8). The
+    Tian, Krishnan and Isola 2020, "Contrastive Multiview Coding", section 3 (two views, and the full graph of more). The
     paper adds the contrasts up, here the loss is their mean: an automatic coefficient evens that out. Its negatives come from
-    a memory bank of the whole data set, which a growing replay buffer cannot keep up to date; ours are the batch's. The paper
-    crops all views alike, here each is augmented by itself.
+    a memory bank of the whole data set, which a growing replay buffer cannot keep up to date; ours are the batch's. The
+    authors crop all views alike, here each is augmented by itself.
 
     :param horizon: steps from the anchor's frame to the other view's; 0, the same moment, as in the paper
     :param latent_dim: length of the vectors that are contrasted; 128 as in the paper

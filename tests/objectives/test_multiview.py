@@ -20,7 +20,7 @@ RGB, DEPTH = spaces.Box(0, 255, (3, 36, 36), np.uint8), spaces.Box(0, 1, (1, 36,
 
 
 def rgb_and_depth(batch_size: int, length: int, seed: int, structure: bool = True) -> Windows:
-    """The same fields in colour and, farther where they are brighter, as a wider depth image. Unrelated without ``structure``."""
+    """The same fields in colour and, farther where brighter, as a wider depth image; unrelated ones without ``structure``."""
     windows = rolling_patterns(batch_size, length, seed)
     grey = windows.observations
     rgb = torch.cat([grey, 255 - grey, grey // 2], dim=2)
