@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -25,7 +26,6 @@ from cpc_rl import estimators
 
 LEVELS = (2, 4, 6, 8, 10)  # nats
 DIMENSIONS, BATCH, WIDTH, EMBEDDING, LEARNING_RATE = 20, 64, 256, 32, 5e-4
-COMMAND = "python -m benchmarks.mi_gaussians --figure benchmarks/mi_gaussians.png > benchmarks/mi_gaussians.md"
 
 Readouts = dict[str, Callable[[Tensor], Tensor]]
 Curves = dict[str, np.ndarray]  # estimates of every step, shape (levels, steps)
@@ -168,22 +168,20 @@ def known(steps: int, ratio: bool, seed: int) -> Curves:
 
 
 def summary(curves: Curves, last: int) -> dict[str, list[dict[str, float]]]:
-    """Mean, bias and standard deviation of the last estimates at each level."""
-    result = {}
+    """Mean, median, bias and standard deviation of the last estimates at each level."""
+    result: dict[str, list[dict[str, float]]] = {name: [] for name in curves}
     for name, curve in curves.items():
-        means, deviations = curve[:, -last:].mean(1), curve[:, -last:].std(1)
-        rows = zip(LEVELS, means, deviations, strict=True)
-        result[name] = [
-            {"truth": truth, "mean": round(mean, 3), "bias": round(mean - truth, 3), "std": round(std, 3)}
-            for truth, mean, std in rows
-        ]
+        for truth, estimates in zip(LEVELS, curve[:, -last:], strict=True):
+            figures = {"mean": estimates.mean(), "bias": estimates.mean() - truth, "std": estimates.std()}
+            figures["median"] = np.median(estimates)
+            result[name].append({"truth": truth} | {key: round(float(value), 3) for key, value in figures.items()})
     return result
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     yield f"| | {' | '.join(f'{truth} nats' for truth in LEVELS)} |\n|---|{'---|' * len(LEVELS)}"
     for name, levels in rows.items():
-        cells = (f"{level['mean']:.2f} ({level['bias']:+.2f}, {level['std']:.2f})" for level in levels)
+        cells = (f"{level['mean']:.2f} ({level['bias']:+.2f}, {level['std']:.2f}; {level['median']:.2f})" for level in levels)
         yield f"| {name} | {' | '.join(cells)} |"
 
 
@@ -248,11 +246,9 @@ def main() -> None:
     print("# Estimates of a known mutual information\n")
     print(f"Correlated Gaussians in {DIMENSIONS} dimensions, batches of {BATCH}, networks of {WIDTH}x{WIDTH} ReLU, Adam at")
     print(f"{LEARNING_RATE}; {steps} steps at each level, one network through all of them, one seed. A cell holds the mean")
-    print(
-        f"(bias, standard deviation) in nats of the estimates from single new batches: the last {last} steps of a level, each"
-    )
-    print(f"read out before the step on it. Ceiling of InfoNCE: log K = {math.log(BATCH):.2f} nats.\n")
-    print(f"Command: `{COMMAND}`,")
+    print("(bias, standard deviation; median) in nats of the estimates from single new batches: those of the last")
+    print(f"{last} steps of a level, each made before the step on it. InfoNCE cannot exceed log K = {math.log(BATCH):.2f}.\n")
+    print(f"Command: `{' '.join(('python -m benchmarks.mi_gaussians', *sys.argv[1:]))}`,")
     seconds = time.perf_counter() - start
     print(f"{seconds:.0f} s; {platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}.\n")
     figures = {}
