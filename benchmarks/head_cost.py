@@ -3,8 +3,8 @@ Times an algorithm's whole ``train()`` with a head against the same without one:
 
     OMP_NUM_THREADS=2 python benchmarks/head_cost.py > benchmarks/head_cost.md
 
-84x84 images, 3 stacked RGB frames, batch 128. All variants of one algorithm run in turn in one process, on buffers with the same
-random content; the median of the rounds counts. The last line holds all figures as one JSON object.
+84x84 images, 3 stacked RGB frames, batch 128. All variants of one algorithm run in turn in one process, on buffers with equal
+content; the median of the rounds counts. The last line holds all figures as one JSON object.
 """
 
 import argparse

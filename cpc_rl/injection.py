@@ -73,6 +73,7 @@ class Injection:
         self._handles: list[RemovableHandle] = []
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
+        self._map_norm: Tensor | None = None  # of the last update: this one's is known only after the layers behind the map
 
     def attach(self) -> None:
         """Put the hooks in place; once, however often it is called."""
@@ -147,6 +148,7 @@ class Injection:
             return
         if self.head.separate and optimizer is self.site.optimizers[0]:
             self._run_waiting()
+        self._note_map_norm(self._take_norms())
         if self._pending is not None and self._pending.names:
             self.head.step(self._pending)
         self._pending = self._waiting = None
@@ -164,7 +166,8 @@ class Injection:
         names = self._begin()
         if not names:
             return
-        rl_norms = self._take_norms()
+        self._note_map_norm(norms := self._take_norms())
+        rl_norms = Norms(norms.features, self._map_norm)
         windows = self.draw(self.head, names)
         if windows is None:
             self._waiting = ()
@@ -178,6 +181,10 @@ class Injection:
         self._pending = self._pending.joined(gradient)
         self._waiting = tuple(name for name in self._waiting if name not in names)
         self.report(metrics, windows)
+
+    def _note_map_norm(self, norms: Norms) -> None:
+        if norms.maps is not None:
+            self._map_norm = norms.maps
 
     def _take_norms(self) -> Norms:
         """The norms that were seen since the last call."""

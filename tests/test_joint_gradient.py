@@ -127,7 +127,8 @@ def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name, objective, sh
         )
 
 
-def test_auto_holds_the_ratio_of_the_norms_at_the_features():
+@pytest.mark.parametrize("name", ["cpc", "stdim"])
+def test_auto_holds_the_ratio_of_the_norms_at_the_features_or_at_the_map(name):
     model = make_model("PPO", 2, n_epochs=6)
     ratios = []
 
@@ -138,12 +139,13 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features():
                 report = injection.report
 
                 def kept(metrics, windows, report=report):
-                    ratios.append(float(metrics["cpc"]["gradient_ratio"]))
+                    if "gradient_ratio" in metrics[name]:
+                        ratios.append(float(metrics[name]["gradient_ratio"]))
                     report(metrics, windows)
 
                 injection.report = kept
 
-    model.learn(256, callback=Watch("cpc", batch_size=8, gradient_ratio=0.5))
+    model.learn(256, callback=Watch(name, batch_size=8, gradient_ratio=0.5))
     assert ratios[0] == pytest.approx(0.5, rel=1e-4)  # the first step knows nothing but itself
     assert 0.25 < sorted(ratios)[len(ratios) // 2] < 1.0
 
