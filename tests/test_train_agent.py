@@ -33,6 +33,7 @@ BAD = [
     (f"--env {IMAGES} --objective cpd", "unknown objective 'cpd'; known are"),
     (f"--env {IMAGES} --objective none cpd", "unknown objective 'cpd'"),
     (f"--env {IMAGES} --objective cpc=1,curl=0", "weight above zero"),
+    (f"--env {IMAGES} --objective multiview", "image entries"),
     (f"--env {IMAGES} --objective none none", "several different values"),
     (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
     (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
