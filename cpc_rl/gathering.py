@@ -9,23 +9,28 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpc_rl.frame_store import FrameStacks
 from cpc_rl.trajectories import Draw, TrajectoryRing
 from cpc_rl.windows import Windows, encode_actions
 
-Arrays = NDArray | Mapping[str, NDArray]
+Array = NDArray | FrameStacks
+Arrays = Array | Mapping[str, Array]
 """``(slots, envs, *obs)``, or one such array for every key of a Dict space."""
 Normalize = Callable[[Any], Any]
 
 
 def check_array(array: object, leading: tuple[int, ...], shape: tuple[int, ...], what: str) -> None:
-    """:raises ValueError: if ``array`` is not a NumPy array of the shape ``(slots, envs, *shape)``."""
+    """:raises ValueError: if ``array`` is not an array of shape ``(slots, envs, *shape)``, or stacks that read like one."""
     wanted = (*leading, *shape)
-    if not isinstance(array, np.ndarray) or array.shape != wanted:
-        found = f"an array of shape {array.shape}" if isinstance(array, np.ndarray) else f"{type(array).__name__}"
-        raise ValueError(
-            f"The buffer's {what} should be a NumPy array of shape {wanted} (slots, environments, ...), but it is {found}: "
-            "temporal windows can only be taken from buffers that store their data as Stable-Baselines3's own do."
-        )
+    found = type(array).__name__
+    if isinstance(array, np.ndarray | FrameStacks):
+        if array.shape == wanted:
+            return
+        found = f"an array of shape {array.shape}"
+    raise ValueError(
+        f"The buffer's {what} should be a NumPy array of shape {wanted} (slots, environments, ...), but it is {found}: "
+        "temporal windows can only be taken from buffers that store their data as Stable-Baselines3's own do."
+    )
 
 
 def check_observations(arrays: object, leading: tuple[int, ...], shape: Any, what: str) -> None:
@@ -79,7 +84,7 @@ def gather_windows(
         assert later is None or isinstance(later, Mapping)
         frames: Any = {key: _gather(first[key], None if later is None else later[key], rows) for key in wanted}
     else:
-        assert later is None or isinstance(later, np.ndarray)
+        assert not isinstance(later, Mapping)
         frames = _gather(first, later, rows)
     if normalize is not None:
         frames = normalize(frames)
@@ -103,7 +108,7 @@ def gather_windows(
     )
 
 
-def _gather(first: NDArray, later: NDArray | None, rows: NDArray) -> NDArray:
+def _gather(first: Array, later: Array | None, rows: NDArray) -> NDArray:
     """:return: ``(L, B, *obs)``: with time first, each source fills one block of memory, so that no frame is copied twice."""
     frames = np.empty((*rows.shape, *first.shape[2:]), dtype=first.dtype)
     if later is None:
@@ -117,9 +122,11 @@ def _gather(first: NDArray, later: NDArray | None, rows: NDArray) -> NDArray:
     return frames
 
 
-def _take(array: NDArray, rows: NDArray, out: NDArray) -> None:
+def _take(array: Array, rows: NDArray, out: NDArray) -> None:
     n_rows = array.shape[0] * array.shape[1]
-    if array.flags.c_contiguous:
+    if isinstance(array, FrameStacks):
+        array.take(rows, out)
+    elif array.flags.c_contiguous:
         # With mode="raise" NumPy would write to a buffer first, and copy that
         np.take(array.reshape(n_rows, *array.shape[2:]), rows, axis=0, out=out, mode="clip")
     else:

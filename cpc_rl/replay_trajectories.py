@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cpc_rl.frame_store import FrameStacks
 from cpc_rl.trajectories import TrajectoryRing
 
 
@@ -132,6 +133,8 @@ class ReplayTrajectories:
         pairs = [(buffer.observations, buffer.next_observations)]
         if isinstance(buffer.observations, Mapping):
             pairs = [(array, buffer.next_observations[key]) for key, array in buffer.observations.items()]
+        # One step's next observation and the next step's observation are the same exactly if they have the same frames
+        pairs = [(a.numbers, b.numbers) if isinstance(a, FrameStacks) else (a, b) for a, b in pairs]
         oldest = buffer.pos if buffer.full else 0  # what was before it is gone
         oldest_seams = self._seams[oldest].copy()
         rows = max(1024 // buffer.n_envs, 1)  # few at a time, so that no second buffer is made
