@@ -104,10 +104,7 @@ class ContrastiveCallback(BaseCallback):
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
         self._windows = window_source(self.model)
-        replay_buffer = getattr(self.model, "replay_buffer", None)
-        self._minibatches = Minibatches(replay_buffer or self.model.rollout_buffer, self._windows)  # type: ignore[attr-defined]
         self._tie = self._make_tie(sites) if self.encoder == "tied" else None
-        self._spare = self._make_spare(sites)
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
         guard = Guard()
@@ -115,6 +112,10 @@ class ContrastiveCallback(BaseCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
+        replay_buffer = getattr(self.model, "replay_buffer", None)
+        buffer = self.model.rollout_buffer if replay_buffer is None else replay_buffer  # type: ignore[attr-defined]
+        self._minibatches = Minibatches(buffer, self._windows, alive)
+        self._spare = self._make_spare(sites)
         self._augmentation = AugmentationDriver(self.model, guard, alive, seed=self.settings.first_seed(self.model))
         for number, site in enumerate(chosen):
             head = self.settings.build(self.model, site, number)

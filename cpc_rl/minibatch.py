@@ -26,29 +26,50 @@ class Rows(NamedTuple):
     """``next_observations`` of the batch are one step ahead (not so with n-step returns)."""
 
 
+class WatchedSamples:
+    """
+    Stands for a buffer's ``_get_samples`` and tells of every call. Where an interruption leaves it behind, it takes itself
+    away in the next ``learn()``, and a pickled buffer holds the plain method in its place.
+    """
+
+    def __init__(self, minibatches: "Minibatches") -> None:
+        self.minibatches, self.original = minibatches, minibatches.buffer._get_samples
+
+    def __call__(self, batch_inds: Ints, *args: Any, **kwargs: Any) -> Any:
+        if not self.minibatches.alive():
+            self.minibatches.detach()
+            return self.original(batch_inds, *args, **kwargs)
+        return self.minibatches.watch(self.original, batch_inds, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.minibatches.buffer, "_get_samples")
+
+
 class Minibatches:
     """
-    Watches a buffer's ``_get_samples`` while an algorithm trains: an attribute of the instance, taken away again by
-    :meth:`detach`, so that nothing of it is ever saved.
+    Watches a buffer's ``_get_samples`` while an algorithm trains: an attribute of the instance, which :meth:`detach` takes
+    away.
 
     :param buffer: the model's rollout or replay buffer
     :param windows: the source of windows over the same buffer
+    :param alive: says whether the ``learn()`` that this belongs to still runs
     """
 
-    def __init__(self, buffer: Any, windows: RolloutWindows | ReplayWindows) -> None:
-        self.buffer, self.windows = buffer, windows
+    def __init__(self, buffer: Any, windows: RolloutWindows | ReplayWindows, alive: Callable[[], bool]) -> None:
+        self.buffer, self.windows, self.alive = buffer, windows, alive
         self.latest: Rows | None = None
         self.works = callable(getattr(buffer, "_get_samples", None))
         self._checked = False
 
     def attach(self) -> None:
         """Begin to watch; harmless if it already does."""
-        if self.works and "_get_samples" not in vars(self.buffer):
-            self.buffer._get_samples = self._watched(self.buffer._get_samples)
+        if self.works and not isinstance(vars(self.buffer).get("_get_samples"), WatchedSamples):
+            self.buffer._get_samples = WatchedSamples(self)
 
     def detach(self) -> None:
         """Leave the buffer as it was."""
-        vars(self.buffer).pop("_get_samples", None)
+        if isinstance(vars(self.buffer).get("_get_samples"), WatchedSamples):
+            del self.buffer._get_samples
         self.latest = None
 
     def draw(self, horizon: int, device: torch.device, keys: tuple[str, ...] | None, count: int) -> Windows:
@@ -60,16 +81,13 @@ class Minibatches:
         assert rows.env is not None
         return self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys)
 
-    def _watched(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def watch(self, original: Callable[..., Any], batch_inds: Ints, *args: Any, **kwargs: Any) -> Any:
+        """Call the buffer's own method and note what it handed out."""
         replay = isinstance(self.windows, ReplayWindows)
-
-        def get_samples(batch_inds: Ints, *args: Any, **kwargs: Any) -> Any:
-            state = np.random.get_state() if replay and self.buffer.n_envs > 1 else None
-            samples = original(batch_inds, *args, **kwargs)
-            self.latest = self._rows(np.asarray(batch_inds), samples, state) if self.works else None
-            return samples
-
-        return get_samples
+        state = np.random.get_state() if replay and self.buffer.n_envs > 1 else None
+        samples = original(batch_inds, *args, **kwargs)
+        self.latest = self._rows(np.asarray(batch_inds), samples, state) if self.works else None
+        return samples
 
     def _rows(self, batch_inds: Ints, samples: Any, state: Any) -> Rows | None:
         if isinstance(self.windows, RolloutWindows):

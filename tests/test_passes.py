@@ -7,6 +7,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from torch import nn
 
 from cpc_rl import ContrastiveCallback
+from cpc_rl.minibatch import Minibatches, WatchedSamples
 from tests.algorithms import make_model, same_parameters, steps
 
 CURL, CPC, ATC = ("curl", {}), ("cpc", {}), ("atc", {"horizon": 1})
@@ -98,3 +99,24 @@ def test_a_buffer_that_draws_in_another_way_is_noticed():
         model.learn(120, callback=callback)
     assert callback.heads["shared"].steps > 10
     assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+def test_an_interrupted_update_leaves_a_buffer_that_can_be_saved_and_cleans_itself(tmp_path, monkeypatch):
+    model = make_model("DQN", 2)
+    original = model.train
+    model.train = lambda *args, **kwargs: (original(*args, **kwargs), (_ for _ in ()).throw(KeyboardInterrupt()))[0]
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(200, callback=ContrastiveCallback("curl", batch_size=4))
+    del model.train
+    assert isinstance(vars(model.replay_buffer)["_get_samples"], WatchedSamples)
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    model.learn(100, reset_num_timesteps=False)
+    assert "_get_samples" not in vars(model.replay_buffer)
+    model.load_replay_buffer(tmp_path / "buffer.pkl")
+    model.learn(100, reset_num_timesteps=False)
+    callback = ContrastiveCallback("curl", batch_size=4)
+    watched = []
+    watch = Minibatches.watch
+    monkeypatch.setattr(Minibatches, "watch", lambda *args, **kwargs: (watched.append(1), watch(*args, **kwargs))[1])
+    model.learn(100, reset_num_timesteps=False, callback=callback)
+    assert callback.heads["shared"].steps > 10 and len(watched) > 10
