@@ -12,8 +12,9 @@ from tests.synthetic import SPACE, rolling_patterns
 
 
 @torch.no_grad()
-def loop_stdim(stdim: STDIM, encoder: Encoder, windows) -> float:
+def loop_stdim(stdim: STDIM, encoder: Encoder, windows, same_trajectory: bool = False) -> float:
     """Literal: for each image entry both contrasts, for each position and each anchor one cross-entropy over the batch."""
+    episodes = windows.episode.tolist()
     valid = [i for i in range(len(windows.mask)) if windows.mask[i, stdim.horizon]]
     observations = windows.observations
     frames = [
@@ -31,8 +32,9 @@ def loop_stdim(stdim: STDIM, encoder: Encoder, windows) -> float:
                 for x in range(width):
                     for i in valid:
                         anchor = scorer(maps[key][i, :, y, x] if local else features[i])
-                        scores = torch.stack([anchor @ next_maps[key][j, :, y, x] for j in valid])
-                        losses.append(float(torch.logsumexp(scores, 0) - scores[valid.index(i)]))
+                        keys = [j for j in valid if not same_trajectory or episodes[j] == episodes[i]]
+                        scores = torch.stack([anchor @ next_maps[key][j, :, y, x] for j in keys])
+                        losses.append(float(torch.logsumexp(scores, 0) - scores[keys.index(i)]))
             means.append(np.mean(losses))
     return float(np.mean(means))
 
@@ -56,9 +58,17 @@ def test_loss_equals_a_literal_loop(horizon):
     windows = ragged(rolling_patterns(5, horizon + 1, 0), 2, horizon)
     loss, metrics = stdim(encoder, windows)
     expected = loop_stdim(stdim, encoder, windows)
-    assert float(loss) == pytest.approx(expected, rel=1e-4) and abs(expected - np.log(4)) > 0.05
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4) and abs(expected - np.log(4)) > 0.05
     assert float(metrics["mi_ceiling"]) == pytest.approx(np.log(4), rel=1e-5)
     assert float(metrics["mi_lower_bound"]) == pytest.approx(np.log(4) - expected, abs=1e-4)
+
+
+def test_each_position_keeps_the_trajectory_of_its_window():
+    encoder = make_map_encoder(8, stride=2)
+    stdim = sharpened(STDIM(encoder, negatives="same_trajectory"))
+    windows = rolling_patterns(6, 2, 0)._replace(episode=torch.tensor([0, 0, 1, 1, 1, 0]))
+    expected = loop_stdim(stdim, encoder, windows, same_trajectory=True)
+    assert float(stdim(encoder, windows)[0].detach()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_image_entries_have_their_own_maps_and_scorers_and_the_same_features():
@@ -66,7 +76,7 @@ def test_image_entries_have_their_own_maps_and_scorers_and_the_same_features():
     stdim = sharpened(STDIM(encoder))
     front, rear = rolling_patterns(4, 2, 0), rolling_patterns(4, 2, 1)
     windows = front._replace(observations={"front": front.observations, "rear": rear.observations})
-    assert float(stdim(encoder, windows)[0]) == pytest.approx(loop_stdim(stdim, encoder, windows), rel=1e-4)
+    assert float(stdim(encoder, windows)[0].detach()) == pytest.approx(loop_stdim(stdim, encoder, windows), rel=1e-4)
 
 
 def test_positions_of_a_large_map_are_averaged():
