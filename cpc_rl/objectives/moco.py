@@ -1,0 +1,104 @@
+"""MoCo: contrast a view with a momentum encoder's key and a queue of earlier keys (He et al. 2020, Chen et al. 2020)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cpc_rl.encoder import Encoder
+from cpc_rl.losses import contrast_metrics, info_nce
+from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.negatives import Negatives
+from cpc_rl.nets import mlp
+from cpc_rl.objectives.base import frame
+from cpc_rl.objectives.contrastive import ContrastiveObjective
+from cpc_rl.sampling import Windows
+
+
+class MoCo(ContrastiveObjective):
+    """
+    InfoNCE of cosine similarities over a temperature between a query and its key, another view of the same observation.
+    Keys come from momentum copies of encoder and projection, without gradient. The negatives are keys of earlier batches, in
+    a first-in-first-out queue.
+
+    He, Fan, Wu, Xie and Girshick 2020, "Momentum Contrast for Unsupervised Visual Representation Learning", section 3 and
+    equation 1; the projection with one hidden layer is of Chen, Fan, Girshick and He 2020, "Improved Baselines with Momentum
+    Contrastive Learning" (v2). Neither it nor our encoders normalise over the batch, so that nothing has to be shuffled.
+
+    The queue holds keys of an encoder that has moved since. The loss falls as well where old keys are told from new ones,
+    which says nothing about the images: on independent pairs of the synthetic data of our tests, 200 updates made the bound
+    over the queue 1.1 nats with ``tau=0.001``, 3.5 with 0.01 and 3.7 with 0.05. So ``accuracy``, ``mi_lower_bound`` and
+    ``mi_ceiling`` are those of the batch's own keys; ``loss`` is the one that is trained, and ``mi_<estimator>``, where
+    another bound is trained over the queue, is no bound on the mutual information.
+
+    :param tau: step of the momentum copies towards the online ones, after every update. The papers' 0.001 (m = 0.999) is
+        meant for some 10^5 updates and learns more slowly: on the same data, a linear read-out of the image explained 93% of
+        its variance after 600 updates, against 97% with 0.01. With 0.05 it was 99%, but with ``horizon=1`` telling old keys
+        from new ones then took over and the features collapsed (effective rank 2 of 64, against 30 with 0.01)
+    :param horizon: steps from the query to its key; 0 as in the papers
+    :param latent_dim: length of the vectors that are contrasted
+    :param hidden_dim: of the projection. The papers keep the width of their features, 2048; 512 is the usual one of agents
+    :param temperature: divides the cosines. The first paper has 0.07, the second 0.2. On the same data 0.07, 0.1 and 0.2
+        explained 98%, 97% and 96%; 0.1 is SimCLR's here
+    :param negatives: see :class:`cpc_rl.Negatives`. The queue holds 4096 keys, 32 batches of the callback's 128; the papers'
+        65536 would reach back 512 updates, and be larger than many rollouts. Queues of 1024 and
+        16384 learnt the same
+    :param estimator: see :mod:`cpc_rl.estimators`
+    :raises ValueError: if a setting makes no sense
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        action_dim: int = 0,
+        *,
+        tau: float = 0.01,
+        horizon: int = 0,
+        latent_dim: int = 128,
+        hidden_dim: int = 512,
+        temperature: float = 0.1,
+        negatives: str | Mapping[str, Any] | Negatives = "queue",
+        estimator: str = "infonce",
+        augment: Any = "random_shift",
+        shuffled: bool = False,
+    ) -> None:
+        super().__init__(
+            encoder,
+            action_dim,
+            horizon=horizon,
+            temperature=temperature,
+            negatives=negatives,
+            estimator=estimator,
+            augment=augment,
+            shuffled=shuffled,
+            queue_dim=latent_dim,
+        )
+        if not 0.0 < tau <= 1.0:
+            raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
+        self.tau = tau
+        self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim)
+        self.key_encoder = momentum_copy(encoder)
+        self.key_projection = momentum_copy(self.projection)
+
+    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        queries = self.projection(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
+        with torch.no_grad():
+            keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
+        queries, keys = F.normalize(queries, dim=1), F.normalize(keys, dim=1)
+        queries_at = self.origin(windows, 0, 1)
+        keys_at = self.origin(windows, self.horizon, self.horizon + 1)
+        targets = torch.arange(len(queries), device=queries.device)
+        loss, metrics = self.result([self.contrast(queries, keys, queries_at, keys_at, targets)])
+        if self.queue is not None:  # keys of older encoders tell nothing about mutual information
+            rows = queries_at.valid & keys_at.valid
+            scores = queries.detach() @ keys.T / self.temperature
+            within_batch = contrast_metrics(info_nce(scores, self.positives(targets, rows), keys_at.valid), rows)
+            metrics |= {name: value for name, value in within_batch.items() if name != "loss"}
+        return loss, metrics
+
+    def after_step(self, encoder: Encoder) -> None:
+        momentum_update(self.key_encoder, encoder, self.tau)
+        momentum_update(self.key_projection, self.projection, self.tau)
+        super().after_step(encoder)
