@@ -12,6 +12,7 @@ from cpc_rl.momentum import momentum_copy, momentum_update
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.joint_embedding import JointEmbedding, retrieval_accuracy
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class BYOL(JointEmbedding):
@@ -62,7 +63,7 @@ class BYOL(JointEmbedding):
         self.target_encoder = momentum_copy(encoder)
         self.target_projection = momentum_copy(self.projection)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         first, second, rows, partners = self.views(windows)
         # Each view passes by itself, so that batch normalisations take its own statistics, as the paper's do.
         predictions = [self.predictor(self.projection(encoder(view))) for view in (first, second)]

@@ -15,6 +15,7 @@ from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class MoCo(ContrastiveObjective):
@@ -35,9 +36,10 @@ class MoCo(ContrastiveObjective):
     another bound is trained over the queue, is no bound on the mutual information.
 
     :param tau: step of the momentum copies towards the online ones, after every update. The papers' 0.001 (m = 0.999) is
-        meant for some 10^5 updates and learns more slowly: on the same data, a linear read-out of the image explained 93% of
-        its variance after 600 updates, against 97% with 0.01 and 77% before any. With 0.05 it was 99%, but with ``horizon=1`` telling old keys
-        from new ones then took over and the features collapsed (effective rank 2 of 64, against 30 with 0.01)
+        meant for some 10^5 updates and learns more slowly: on the same data, a linear read-out of the image explained 77% of
+        its variance before any update, and after 600 of them 93%, against 97% with 0.01. With 0.05 it was 99%, but with
+        ``horizon=1`` telling old keys from new ones then took over and the features collapsed (effective rank 2 of 64,
+        against 30 with 0.01)
     :param horizon: steps from the query to its key; 0 as in the papers
     :param latent_dim: length of the vectors that are contrasted
     :param hidden_dim: of the projection. The papers keep the width of their features, 2048; 512 is the usual one of agents
@@ -83,7 +85,7 @@ class MoCo(ContrastiveObjective):
         self.key_encoder = momentum_copy(encoder)
         self.key_projection = momentum_copy(self.projection)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         queries = self.projection(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
         with torch.no_grad():
             keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))

@@ -13,6 +13,7 @@ from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class SimCLR(ContrastiveObjective):
@@ -63,7 +64,7 @@ class SimCLR(ContrastiveObjective):
         )
         self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         frames = (0, self.horizon)
         features = [encoder(self.augmented(frame(windows.observations, i))) for i in frames]
         views = F.normalize(self.projection(torch.cat(features)), dim=1)  # (2B, D)

@@ -10,6 +10,7 @@ from cpc_rl.losses import masked_mean
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.joint_embedding import JointEmbedding, retrieval_accuracy
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class VICReg(JointEmbedding):
@@ -59,7 +60,7 @@ class VICReg(JointEmbedding):
         # No term would see its bias: the first takes a difference, the others centre.
         self.expander[-1] = nn.Linear(hidden_dim, latent_dim, bias=False)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         first, second, rows, partners = self.views(windows)
         z, other = (self.expander(encoder(view)) for view in (first, second))  # (B, D)
         invariance = masked_mean((z - other[partners]).square().mean(dim=1), rows)
