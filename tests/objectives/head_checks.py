@@ -66,7 +66,7 @@ def check_beyond_the_end(objective: Objective, encoder: Encoder) -> None:
         windows.rewards[~windows.mask[:, 1:]] = 5
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
     windows.observations[windows.mask] = 77
-    assert float((objective(encoder, windows)[0].detach() - losses[0]).abs()) > 1e-3
+    assert float((objective(encoder, windows)[0].detach() - losses[0]).abs()) > 2e-5  # while the others do count
 
 
 def check_momentum(pairs, objective: Objective, encoder: Encoder, tau: float) -> None:
