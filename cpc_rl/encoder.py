@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from torch import Tensor, nn
 
 from cpc_rl.feature_map import map_module
@@ -52,6 +52,7 @@ class Encoder(nn.Module):
         self.normalize_images = normalize_images
         self.is_dict = isinstance(observation_space, spaces.Dict)
         self._recording: Recording | None = None
+        self._scratch: dict[str, Tensor] = {}
         self.view_dims = {key: self._output_size(key) for key in self.extractors}
         self.features_dim = sum(self.view_dims.values())
 
@@ -135,10 +136,28 @@ class Encoder(nn.Module):
     def _outputs(self, observations: Observations) -> dict[str, Tensor]:
         outputs = {}
         for key, image in self.images(observations).items():
-            preprocessed = preprocess_obs(image, self._space(key), normalize_images=self.normalize_images)
+            preprocessed = self._preprocessed(key, image)
             with augmentation_off(self.extractors[key]):
-                outputs[key] = self.extractors[key](preprocessed).flatten(1)
+                output = self.extractors[key](preprocessed).flatten(1)
+            scratch = self._scratch.get(key)
+            alias = scratch is not None and output.untyped_storage().data_ptr() == scratch.untyped_storage().data_ptr()
+            outputs[key] = output.clone() if alias else output
         return outputs
+
+    def _preprocessed(self, key: str, image: Tensor) -> Tensor:
+        """
+        As Stable-Baselines3 does it. Without gradients the floats of uint8 images go into memory that is kept: on a CPU the new
+        pages that a batch of them asks for cost as much as the convolutions.
+        """
+        space = self._space(key)
+        plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or image.device.type != "cpu"
+        if plain or not self.normalize_images or not is_image_space(space):
+            observations = preprocess_obs(image, space, normalize_images=self.normalize_images)
+            assert isinstance(observations, Tensor)
+            return observations
+        if key not in self._scratch or self._scratch[key].numel() < image.numel():
+            self._scratch[key] = torch.empty(image.numel())
+        return self._scratch[key][: image.numel()].view(image.shape).copy_(image).div_(255.0)
 
     def _joined(self, outputs: dict[str, Tensor]) -> Tensor:
         return torch.cat(list(outputs.values()), dim=1) if len(outputs) > 1 else next(iter(outputs.values()))

@@ -65,9 +65,8 @@ class Negatives:
 
     @property
     def unrestricted(self) -> bool:
-        """Whether every valid candidate of the source counts, so that the loss itself gives the bound."""
-        whole = self.source in ("batch", "queue")
-        return whole and self.mining is None and self.exclude_near == 0 and not self.mask_duplicates
+        """Whether all valid keys of the batch count, so that the loss itself gives the bound."""
+        return self.source == "batch" and self.mining is None and self.exclude_near == 0 and not self.mask_duplicates
 
     def allowed(self, anchors: Origin, keys: Origin, targets: Tensor) -> Tensor:
         """

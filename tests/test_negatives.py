@@ -37,7 +37,7 @@ def test_allowed_negatives_equal_a_literal_loop(source, near, duplicates):
     allowed = rules.allowed(anchors, keys, targets)
     expected = [[loop_allowed(rules, anchors, keys, int(targets[i]), i, j) for j in range(30)] for i in range(12)]
     assert allowed.tolist() == expected
-    assert rules.unrestricted == (source in ("batch", "queue") and not near and not duplicates)
+    assert rules.unrestricted == (source == "batch" and not near and not duplicates)
 
 
 @pytest.mark.parametrize("mining", ["hard", "semi_hard"])

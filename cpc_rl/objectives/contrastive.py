@@ -1,5 +1,6 @@
 """What the objectives with negatives have in common: scores, negatives, the bound that is trained, and its figures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +14,13 @@ from cpc_rl.losses import Contrast, contrast_metrics, info_nce, masked_mean
 from cpc_rl.negatives import Negatives, Origin, fingerprints, make_negatives
 from cpc_rl.objectives.base import Objective
 from cpc_rl.sampling import Windows
+from cpc_rl.scores import log_mean_exp
 
 ESTIMATOR_NAMES = (*ESTIMATORS, "mine")
+# Their best critic is the log density ratio itself, no constant left free. A cosine over a small temperature lies far from it:
+# so a running constant is taken off the scores, as the baseline of Poole et al. 2019, section 2.2. A bound stays a bound.
+NEED_SCALE = ("nwj", "jsd", "smile")
+KEEP = 0.99  # share of the running constant that a batch leaves
 
 
 class Part(NamedTuple):
@@ -23,11 +29,11 @@ class Part(NamedTuple):
     loss: Tensor
     """Scalar, nats."""
     contrast: Contrast
-    """Row for row, over all valid candidates whatever the negatives are: accuracy and bound stay comparable."""
+    """Row for row, over all valid keys of the batch whatever the negatives are: accuracy and bound stay comparable."""
     rows: Tensor
     """``(N,)`` bool: which anchors count."""
     estimate: Tensor
-    """Scalar, nats: what the chosen estimator says; InfoNCE's with the chosen negatives."""
+    """Scalar, nats: what the chosen estimator says of the same."""
 
 
 class ContrastiveObjective(Objective):
@@ -43,6 +49,7 @@ class ContrastiveObjective(Objective):
     """
 
     log_running_mean: Tensor
+    log_partition: Tensor
 
     def __init__(
         self,
@@ -72,6 +79,8 @@ class ContrastiveObjective(Objective):
                     f"{type(self).__name__} contrasts several kinds of keys, so that it has no queue: choose other negatives."
                 )
             self.queue = KeyQueue(self.negatives.queue_size, queue_dim)
+        if estimator in NEED_SCALE:
+            self.register_buffer("log_partition", torch.full((), -torch.inf))
         if estimator == "mine":
             self.register_buffer("log_running_mean", torch.full((), -torch.inf))
         self._fresh: tuple[Tensor, Origin] | None = None
@@ -136,24 +145,38 @@ class ContrastiveObjective(Objective):
         candidates = keys_at.valid & ~positives  # (N, K)
         if exclude is not None:
             candidates[:, : exclude.shape[1]] &= ~exclude
-        if self.queue is not None:
-            candidates[:, : -len(self.queue.keys)] = False  # MoCo: the negatives are the queue's
-        negatives = (
-            candidates if self.negatives.unrestricted else candidates & self.negatives.allowed(anchors_at, keys_at, targets)
-        )
-        negatives = self.negatives.mined(scores, targets, negatives)
-        rows = counting & negatives.any(dim=1)
-        contrast = info_nce(scores, targets, negatives | positives)
-        loss = masked_mean(contrast.loss, rows)
-        estimate = masked_mean(contrast.ceiling, rows) - loss
-        if self.estimator != "infonce":
-            estimate = self._estimate(scores, positives & rows[:, None], negatives & rows[:, None])
-            loss = -estimate
+        negatives = candidates
         if not self.negatives.unrestricted:
-            contrast = info_nce(scores.detach(), targets, candidates | positives)
+            in_batch = torch.arange(scores.shape[1], device=scores.device) < scores.shape[1] - self._queued
+            negatives = candidates & self.negatives.allowed(anchors_at, keys_at, targets)
+            negatives = negatives & ~in_batch if self.queue is not None else negatives  # MoCo: those of the queue alone
+            negatives = self.negatives.mined(scores, targets, negatives)
+            candidates = candidates & in_batch
+        rows = counting & negatives.any(dim=1)
+        loss, contrast, estimate = self._loss(scores, targets, positives, negatives, rows)
+        if not self.negatives.unrestricted:
+            # Chosen negatives make another task, and queued keys differ from fresh ones by the age of their encoder: a head
+            # that notices it scores without knowing anything. What is reported is the whole batch's.
             rows = counting & candidates.any(dim=1)
+            with torch.no_grad():
+                _, contrast, estimate = self._loss(scores, targets, positives, candidates, rows)
         detached = Contrast(contrast.loss.detach(), contrast.correct, contrast.ceiling)
         return Part(loss, detached, rows, estimate.detach())
+
+    @property
+    def _queued(self) -> int:
+        return 0 if self.queue is None else len(self.queue.keys)
+
+    def _loss(
+        self, scores: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Contrast, Tensor]:
+        """Loss, InfoNCE row for row, and the estimate of mutual information that the estimator gives."""
+        contrast = info_nce(scores, targets, negatives | positives)
+        loss = masked_mean(contrast.loss, rows)
+        if self.estimator == "infonce":
+            return loss, contrast, masked_mean(contrast.ceiling, rows) - loss
+        estimate = self._estimate(scores, positives & rows[:, None], negatives & rows[:, None])
+        return -estimate, contrast, estimate
 
     def _estimate(self, scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         if self.estimator == "mine":
@@ -161,7 +184,19 @@ class ContrastiveObjective(Objective):
             if torch.is_grad_enabled():  # an evaluation does not move it
                 self.log_running_mean = mean.detach()
             return estimate
+        if self.estimator in NEED_SCALE:
+            scores = scores - self._partition(scores.detach(), negatives) + (self.estimator == "nwj")
         return ESTIMATORS[self.estimator](scores, positives, negatives)
+
+    def _partition(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """The running logarithm of the mean of exp(score) over the negatives; an evaluation does not move it."""
+        batch = log_mean_exp(scores, negatives)
+        mixed = torch.logaddexp(self.log_partition + math.log(KEEP), batch + math.log(1 - KEEP))
+        moved = torch.where(torch.isneginf(self.log_partition), batch, mixed)
+        running = torch.where(negatives.any(), moved, self.log_partition)
+        if torch.is_grad_enabled():
+            self.log_partition = running
+        return torch.where(torch.isneginf(running), 0.0, running)
 
     def result(self, parts: Sequence[Part]) -> tuple[Tensor, dict[str, Tensor]]:
         """

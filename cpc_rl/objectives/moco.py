@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cpc_rl.encoder import Encoder
-from cpc_rl.losses import contrast_metrics, info_nce
 from cpc_rl.momentum import momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
 from cpc_rl.nets import mlp
@@ -52,6 +51,8 @@ class MoCo(ContrastiveObjective):
     :raises ValueError: if a setting makes no sense
     """
 
+    can_share = True
+
     def __init__(
         self,
         encoder: Encoder,
@@ -86,20 +87,15 @@ class MoCo(ContrastiveObjective):
         self.key_projection = momentum_copy(self.projection)
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        queries = self.projection(encoder(self.augmented(frame(windows.observations, 0))))  # (B, D)
+        features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
+        queries = self.projection(features)  # (B, D)
         with torch.no_grad():
             keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
         queries, keys = F.normalize(queries, dim=1), F.normalize(keys, dim=1)
         queries_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(queries), device=queries.device)
-        loss, metrics = self.result([self.contrast(queries, keys, queries_at, keys_at, targets)])
-        if self.queue is not None:  # keys of older encoders tell nothing about mutual information
-            rows = queries_at.valid & keys_at.valid
-            scores = queries.detach() @ keys.T / self.temperature
-            within_batch = contrast_metrics(info_nce(scores, self.positives(targets, rows), keys_at.valid), rows)
-            metrics |= {name: value for name, value in within_batch.items() if name != "loss"}
-        return loss, metrics
+        return self.result([self.contrast(queries, keys, queries_at, keys_at, targets)])
 
     def after_step(self, encoder: Encoder) -> None:
         momentum_update(self.key_encoder, encoder, self.tau)
