@@ -113,22 +113,24 @@ class FrameStackReplayBuffer(ReplayBuffer):
         :return: ``ReplayBufferSamples`` or ``DictReplayBufferSamples``, with ``discounts`` if ``n_steps`` is more than 1.
         """
         envs = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))
-        last, discounts = batch_inds, None
+        rows = last_rows = batch_inds * self.n_envs + envs  # in flattened arrays, which are quicker to index
+        discounts = None
         if self.n_steps > 1:
             last, rewards, dones, discounts = n_step_targets(self, batch_inds, envs, self.n_steps, self.gamma, env)
+            last_rows = last * self.n_envs + envs
         else:
-            rewards = self._normalize_reward(self.rewards[batch_inds, envs].reshape(-1, 1), env)
-            dones = (self.dones[batch_inds, envs] * (1 - self.timeouts[batch_inds, envs])).reshape(-1, 1)
-        observations, next_observations = self._stored.read(batch_inds, last, envs, env, self._tensor)
+            rewards = self._normalize_reward(self.rewards.reshape(-1, 1)[rows], env)
+            dones = self.dones.reshape(-1, 1)[rows] * (1 - self.timeouts.reshape(-1, 1)[rows])
+        # The frames come last, since they push everything else out of the processor's caches
+        small: dict[str, Any] = {
+            "actions": self._tensor(self.actions.reshape(-1, self.action_dim)[rows]),
+            "dones": self._tensor(dones),
+            "rewards": self._tensor(rewards),
+            "discounts": None if discounts is None else self._tensor(discounts),
+        }
+        observations, next_observations = self._stored.read(rows, last_rows, env, self._tensor)
         samples = DictReplayBufferSamples if isinstance(self.observation_space, spaces.Dict) else ReplayBufferSamples
-        return samples(
-            observations,
-            self._tensor(self.actions[batch_inds, envs]),
-            next_observations,
-            self._tensor(dones),
-            self._tensor(rewards),
-            None if discounts is None else self._tensor(discounts),
-        )
+        return samples(observations=observations, next_observations=next_observations, **small)
 
     def _tensor(self, array: Any) -> torch.Tensor:
         """Without a copy on the CPU: what was gathered belongs to nobody else."""

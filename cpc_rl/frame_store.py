@@ -85,8 +85,8 @@ class FrameStore:
         """
         # With mode="raise" NumPy would write to a buffer first, and copy that
         np.take(self.ring, numbers, axis=0, out=out, mode="clip")
-        outside = numbers >= self.zero
-        if outside.any():
+        if numbers.size and numbers.max() >= self.zero:
+            outside = numbers >= self.zero
             out[outside] = self.extra[numbers[outside] - self.zero]
 
     def __getstate__(self) -> dict[str, Any]:

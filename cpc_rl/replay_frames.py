@@ -103,19 +103,18 @@ class ReplayFrames:
                 "be stacked along the channels, oldest to newest, and n_stack be their number."
             )
 
-    def gather(self, slots: NDArray[np.int64], last_slots: NDArray[np.int64], envs: NDArray[np.int64]) -> NDArray:
+    def gather(self, rows: NDArray[np.int64], last_rows: NDArray[np.int64]) -> NDArray:
         """
         Read transitions' observations and next observations at once.
 
-        :param slots: ``(B,)`` of the observations.
-        :param last_slots: ``(B,)`` of the next observations: the same, or later ones of n-step returns.
-        :param envs: ``(B,)``.
+        :param rows: ``(B,)`` of the observations, in arrays flattened to ``(slots * envs, ...)``.
+        :param last_rows: ``(B,)`` of the next observations: the same, or later ones of n-step returns.
         :return: ``(B, m, C, H, W)``: the first n of the m frames are the observation, the last n the next one. They overlap
             where all next observations are the observations moved on by one frame.
         """
-        numbers = self.observations.numbers[slots, envs]
-        next_numbers = self.next_observations.numbers[last_slots, envs]
-        shared = np.array_equal(next_numbers[:, :-1], numbers[:, 1:])
+        numbers = self.observations.numbers.reshape(-1, self.n_stack).take(rows, axis=0)
+        next_numbers = self.next_observations.numbers.reshape(-1, self.n_stack).take(last_rows, axis=0)
+        shared = bool((next_numbers[:, :-1] == numbers[:, 1:]).all())
         both: Numbers = np.concatenate((numbers, next_numbers[:, -1:] if shared else next_numbers), axis=1)
         frames = np.empty((*both.shape, *self.frame_shape), dtype=self.observations.dtype)
         self.store.take(both, frames)

@@ -93,30 +93,28 @@ class ReplayObservations:
 
     def read(
         self,
-        slots: NDArray[np.int64],
-        last: NDArray[np.int64],
-        envs: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        last_rows: NDArray[np.int64],
         env: VecNormalize | None,
         to_tensor: Callable[[Any], Tensor],
     ) -> Pair:
         """
-        :param slots: ``(B,)`` of the observations.
-        :param last: ``(B,)`` of the next observations: the same, or later ones of n-step returns.
+        :param rows: ``(B,)`` of the observations, in arrays flattened to ``(slots * envs, ...)``.
+        :param last_rows: ``(B,)`` of the next observations: the same, or later ones of n-step returns.
         :param env: Normalises the batch.
         :return: Tensors ``(B, *obs)``, or dicts of them.
         """
-        normalize = env is not None and env.norm_obs
+        env = env if env is not None and env.norm_obs else None
         both: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         for key in as_entries(self.space):
             if key in self.vectors:
-                both[0][key], both[1][key] = self.vectors[key][0][slots, envs], self.vectors[key][1][last, envs]
+                vectors = [array.reshape(-1, *array.shape[2:]) for array in self.vectors[key]]
+                both[0][key], both[1][key] = vectors[0][rows], vectors[1][last_rows]
             else:
-                frames: Any = self.frames[key].gather(slots, last, envs)
+                frames: Any = self.frames[key].gather(rows, last_rows)
                 # Frames that both hold go to the device once
-                both[0][key], both[1][key] = self.frames[key].split_gathered(frames if normalize else to_tensor(frames))
-        return self._finish(both[0], env if normalize else None, to_tensor), self._finish(
-            both[1], env if normalize else None, to_tensor
-        )
+                both[0][key], both[1][key] = self.frames[key].split_gathered(to_tensor(frames) if env is None else frames)
+        return self._finish(both[0], env, to_tensor), self._finish(both[1], env, to_tensor)
 
     def _finish(self, entries: dict[str, Any], env: VecNormalize | None, to_tensor: Callable[[Any], Tensor]) -> Any:
         batch = self._plain(entries)
