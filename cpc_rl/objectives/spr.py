@@ -31,7 +31,7 @@ class SPR(Objective):
       each sample, and the projections are standardised over the frames of the batch that count. On the synthetic data of our
       tests, one step ahead, 200 to 300 updates at one learning rate for encoder and head, the predictions then found their
       own targets in all of 64 cases with an effective rank of 13 of 21 left, against .27 and 7 with their normalisation and
-      .02 (chance) and 4 with none.
+      .02 (chance) and 4 with neither.
     - They sum the K steps in the paper and average them in the code, where steps beyond the end count as zeros.
 
     :param horizon: number of steps (``K`` of the paper)
