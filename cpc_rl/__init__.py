@@ -2,23 +2,59 @@
 
 from cpc_rl.augment import make_augmentation
 from cpc_rl.augmentation import AugmentationCallback
+from cpc_rl.buffers import FrameStackReplayBuffer, FrameStackRolloutBuffer
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.encoding import encode, load_encoder, save_encoder
 from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
-from cpc_rl.objectives import CPC, CURL, OBJECTIVES, Objective
+from cpc_rl.negatives import Negatives
+from cpc_rl.objectives import (
+    ATC,
+    BYOL,
+    CPC,
+    CURL,
+    DRIML,
+    OBJECTIVES,
+    SPR,
+    STDIM,
+    TACO,
+    ContrastiveObjective,
+    Inverse,
+    Masked,
+    MoCo,
+    Multiview,
+    Objective,
+    SimCLR,
+    VICReg,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ATC",
+    "BYOL",
     "CPC",
     "CURL",
+    "DRIML",
     "OBJECTIVES",
+    "SPR",
+    "STDIM",
+    "TACO",
     "AugmentationCallback",
     "ContrastiveCallback",
+    "ContrastiveObjective",
     "DrQExtractor",
+    "FrameStackReplayBuffer",
+    "FrameStackRolloutBuffer",
     "ImpalaExtractor",
+    "Inverse",
+    "Masked",
+    "MoCo",
+    "Multiview",
     "NatureExtractor",
+    "Negatives",
     "Objective",
+    "SimCLR",
+    "VICReg",
     "encode",
     "load_encoder",
     "make_augmentation",

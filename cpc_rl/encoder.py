@@ -146,8 +146,8 @@ class Encoder(nn.Module):
 
     def _preprocessed(self, key: str, image: Tensor) -> Tensor:
         """
-        As Stable-Baselines3 does it. Without gradients the floats of uint8 images go into memory that is kept: on a CPU the new
-        pages that a batch of them asks for cost as much as the convolutions.
+        As Stable-Baselines3 does it. Without gradients the floats of uint8 images go into memory that is kept: on a CPU the
+        new pages that a batch of them asks for cost as much as the convolutions.
         """
         space = self._space(key)
         plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or image.device.type != "cpu"

@@ -12,6 +12,7 @@ from cpc_rl.losses import masked_mean
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import Objective, frame
 from cpc_rl.sampling import ActionLayout, Windows, action_layout
+from cpc_rl.shared import Shared
 
 
 class Inverse(Objective):
@@ -43,6 +44,8 @@ class Inverse(Objective):
     :raises ValueError: if there are no actions, or a setting makes no sense
     """
 
+    can_share = True
+
     def __init__(
         self,
         encoder: Encoder,
@@ -73,8 +76,9 @@ class Inverse(Objective):
             keywords = {"layout": action_layout(action_space), **keywords}
         return super().build(encoder, action_space, **keywords)
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        first, last = (encoder(self.augmented(frame(windows.observations, i))) for i in (0, self.horizon))  # (B, F)
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        first = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
+        last = encoder(self.augmented(frame(windows.observations, self.horizon)))  # (B, F)
         outputs = self.predictor(torch.cat([first, last], dim=1)).unflatten(1, (self.horizon, -1))  # (B, K, A)
         reached = windows.mask[:, self.horizon]  # (B,)
         actions = windows.actions[self.positives(torch.arange(len(reached), device=reached.device), reached)]

@@ -12,6 +12,7 @@ from cpc_rl.momentum import momentum_copy, momentum_update
 from cpc_rl.objectives.base import Objective, flatten_time, frame
 from cpc_rl.objectives.transition import MapTransition, VectorTransition, renormalized
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class SPR(Objective):
@@ -72,6 +73,7 @@ class SPR(Objective):
             raise ValueError(f"tau is {tau}, but the target encoder needs a step above 0 and at most 1.")
         self.standardize = standardize
         self.local = space == "map"
+        self.can_share = not self.local
         sizes = [torch.Size(shape) for shape in encoder.map_shapes().values()] if self.local else []
         self.transitions = nn.ModuleList(
             [MapTransition(size[0], action_dim, hidden_dim) for size in sizes]
@@ -83,10 +85,10 @@ class SPR(Objective):
         self.target_encoder = momentum_copy(encoder) if follows else None
         self.target_projection = momentum_copy(self.projection) if follows else None
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         mask = windows.mask[:, 1:]  # (B, K)
         targets = self.targets(encoder, windows)  # (B, K, D)
-        predictions = self.predictor(self.scaled(self.projection(self.rolled(encoder, windows)), mask))
+        predictions = self.predictor(self.scaled(self.projection(self.rolled(encoder, windows, shared)), mask))
         predictions = F.normalize(predictions, dim=-1, eps=1e-3)  # (B, K, D)
         columns = torch.arange(len(mask), device=mask.device)
         columns = torch.stack([self.positives(columns, rows) for rows in mask.T], dim=1)  # (B, K)
@@ -97,9 +99,13 @@ class SPR(Objective):
             correct = cosines.argmax(dim=2).T == columns  # (B, K)
         return loss, {"loss": loss.detach(), "accuracy": masked_mean(correct.to(loss.dtype), mask)}
 
-    def rolled(self, encoder: Encoder, windows: Windows) -> Tensor:
+    def rolled(self, encoder: Encoder, windows: Windows, shared: Shared | None) -> Tensor:
         """The latents after ``1 .. K`` actions, each as one vector, ``(B, K, sum of sizes)``."""
-        latents, steps = self.latents(encoder, self.augmented(frame(windows.observations, 0))), []
+        if shared is not None:
+            latents = [renormalized(shared.anchors)]
+        else:
+            latents = self.latents(encoder, self.augmented(frame(windows.observations, 0)))
+        steps = []
         for action in windows.actions.unbind(1):
             latents = [transition(z, action) for transition, z in zip(self.transitions, latents, strict=True)]
             steps.append(torch.cat([z.flatten(1) for z in latents], dim=1))

@@ -14,6 +14,7 @@ from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
+from cpc_rl.shared import Shared
 
 
 class TACO(ContrastiveObjective):
@@ -42,6 +43,8 @@ class TACO(ContrastiveObjective):
     :param estimator: see :mod:`cpc_rl.estimators`
     :raises ValueError: if there are no actions, or a setting makes no sense
     """
+
+    can_share = True
 
     def __init__(
         self,
@@ -83,9 +86,10 @@ class TACO(ContrastiveObjective):
         self.reward_predictor = mlp(latent_dim + sequence_dim, hidden_dim, 1) if reward else None
         self.W = nn.Parameter(torch.eye(latent_dim))
 
-    def forward(self, encoder: Encoder, windows: Windows, shared: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         now, later = frame(windows.observations, 0), frame(windows.observations, self.horizon)
-        z = self.projection(encoder(self.augmented(now)))  # (B, D)
+        features = encoder(self.augmented(now)) if shared is None else shared.anchors  # (B, F)
+        z = self.projection(features)  # (B, D)
         with torch.no_grad():
             keys = self.projection(encoder(self.augmented(later)))
         u = self.sequence_embedding(self.action_embedding(windows.actions).flatten(1))  # (B, K * U)
