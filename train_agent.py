@@ -49,8 +49,8 @@ class Arguments:
     """Replace a run folder that was made before, finished or with another configuration."""
     device: str = "auto"
     """torch's name of a device."""
-    vec: Literal["auto", "dummy", "subproc"] = "auto"
-    """Step the training environments in this process (dummy) or in one each (subproc)."""
+    vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
+    """Step the training environments in this process (dummy), in one each (subproc) or in EnvPool's threads (envpool)."""
     jobs: int = 1
     """Runs at a time; this version does one after the other."""
 

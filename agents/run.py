@@ -40,7 +40,7 @@ class Machine:
     """Where a run is computed: no part of what it computes."""
 
     device: str = "auto"
-    vec: Literal["auto", "dummy", "subproc"] = "auto"
+    vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
 
 
 def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine, *, overwrite: bool, command: str) -> bool:

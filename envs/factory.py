@@ -72,7 +72,7 @@ def make_env(
     if render_mode is not None and render_mode not in modes:
         env.close()
         raise ValueError(f"{env_id} cannot be rendered as {render_mode!r}; its render modes are {modes}.")
-    env = _with_actions(env, actions)
+    env = with_actions(env, actions)
     if fast:
         return env
     if skip != 1:
@@ -87,8 +87,15 @@ def make_env(
     return ImageObservation(env, size, grayscale)
 
 
-def _with_actions(env: gym.Env, actions: str | Sequence[Sequence[float]] | None) -> gym.Env:
-    """The environment with the wanted kind of actions; a sentence where it cannot have them."""
+def with_actions(env: gym.Env, actions: str | Sequence[Sequence[float]] | None) -> gym.Env:
+    """
+    Give an environment the wanted kind of actions.
+
+    :param env: environment.
+    :param actions: as in :func:`make_env`.
+    :return: the environment, wrapped where its actions change.
+    :raises ValueError: if it cannot have them.
+    """
     if actions is None:
         return env
     wanted = {"continuous": spaces.Box, "discrete": spaces.Discrete}.get(actions) if isinstance(actions, str) else None

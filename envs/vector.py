@@ -36,7 +36,8 @@ def processes_pay(env_id: str, n_envs: int, render: str = "fast") -> bool:
     :param env_id: as in :func:`envs.make_env`.
     :param n_envs: number of environments.
     :param render: which picture of CarRacing.
-    :return: True where a step may be slow (all but the fast CarRacing), there are several environments and several cores.
+    :return: True where a step may be slow (all but the fast CarRacing), there are several
+        environments and several cores.
     """
     spec_id = find_spec(env_id).id
     fast = render == "fast" and (spec_id in FAST_IDS or spec_id in STOCK_IDS)
@@ -48,7 +49,7 @@ def make_vec_env(
     n_envs: int = 1,
     seed: int | None = None,
     *,
-    vec: Literal["auto", "dummy", "subproc"] = "auto",
+    vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto",
     frame_stack: int = 4,
     monitor_dir: str | os.PathLike[str] | None = None,
     **kwargs: Any,
@@ -75,8 +76,16 @@ def make_vec_env(
 
     if n_envs < 1 or frame_stack < 1:
         raise ValueError(f"n_envs and frame_stack must be 1 or more, not {n_envs} and {frame_stack}.")
-    if vec not in ("auto", "dummy", "subproc"):
-        raise ValueError(f"vec must be 'auto', 'dummy' or 'subproc', not {vec!r}.")
+    if vec not in ("auto", "dummy", "subproc", "envpool"):
+        raise ValueError(f"vec must be 'auto', 'dummy', 'subproc' or 'envpool', not {vec!r}.")
+    if vec == "envpool":
+        from envs.envpool_tasks import find_task
+        from envs.envpool_vec import EnvPoolVec
+
+        venv: VecEnv = EnvPoolVec(find_task(env_id, n_envs, **kwargs), n_envs, monitor_dir)
+        venv.action_space.seed(seed)
+        venv.seed(seed)
+        return stack_frames(venv, frame_stack)
     spec = find_spec(env_id)
     if vec == "auto":
         vec = "subproc" if processes_pay(env_id, n_envs, kwargs.get("render", "fast")) else "dummy"
@@ -86,6 +95,6 @@ def make_vec_env(
     thunks: list[Callable[[], gym.Env]] = [
         partial(_make_monitored, spec, env_id, index, seed, folder, kwargs) for index in range(n_envs)
     ]
-    venv: VecEnv = DummyVecEnv(thunks) if vec == "dummy" else SubprocVecEnv(thunks)
+    venv = DummyVecEnv(thunks) if vec == "dummy" else SubprocVecEnv(thunks)
     venv.seed(seed)
     return stack_frames(venv, frame_stack)

@@ -126,7 +126,7 @@ def test_auto_takes_that_advice(monkeypatch):
     [
         ({"env_id": "CarRacing-v9"}, "There is no environment 'CarRacing-v9'"),
         ({"env_id": "CarRacing-v2", "n_envs": 0}, "n_envs and frame_stack must be 1 or more, not 0 and 4"),
-        ({"env_id": "CarRacing-v2", "vec": "envpool"}, "vec must be 'auto', 'dummy' or 'subproc', not 'envpool'"),
+        ({"env_id": "CarRacing-v2", "vec": "threads"}, "vec must be 'auto', 'dummy', 'subproc' or 'envpool', not 'threads'"),
         ({"env_id": "CartPole-v1", "n_envs": 2, "vec": "subproc"}, "holds no image"),
     ],
 )
