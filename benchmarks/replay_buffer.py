@@ -33,7 +33,9 @@ SIDE, CHANNELS, EPISODE = 84, 3, 200
 STACKS = (3, 4)
 BATCHES = (128, 512)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)
-SB3, OURS, EXTRA = "SB3", "FrameStack*Buffer", "sb3-extra-buffers, zstd-3"
+CODEC = "zstd" if find_spec("zstd") else "zlib"
+SMALL = f"FrameStackReplayBuffer, {CODEC}"
+SB3, OURS, EXTRA = "SB3", "FrameStackReplayBuffer", "sb3-extra-buffers, zstd-3"
 Frames = tuple[np.ndarray, np.ndarray]
 """Frames (T + 1, C, H, W) of one environment, and (T + 1,) whether a frame begins an episode."""
 
@@ -85,6 +87,7 @@ def make_buffers(n_stack: int, size: int) -> dict[str, Any]:
         SB3: ReplayBuffer(size, space, ACTIONS, device="cpu"),
         OURS: FrameStackReplayBuffer(size, space, ACTIONS, device="cpu", n_stack=n_stack),
     }
+    buffers[SMALL] = FrameStackReplayBuffer(size, space, ACTIONS, device="cpu", n_stack=n_stack, compression=CODEC)
     if PEER:
         with contextlib.redirect_stdout(sys.stderr):  # it says what it found
             from sb3_extra_buffers.compressed import CompressedReplayBuffer
@@ -154,9 +157,10 @@ def replay(frames: Frames, n_stack: int, size: int, rounds: int, timed: bool) ->
 def rollout(n_steps: int, n_envs: int, rounds: int) -> dict[str, dict[str, float]]:
     """One rollout at stack 4: bytes per transition, and milliseconds for all minibatches of 128."""
     space = spaces.Box(0, 255, (4 * CHANNELS, SIDE, SIDE), np.uint8)
+    ours = "FrameStackRolloutBuffer"
     buffers: dict[str, Any] = {
         SB3: RolloutBuffer(n_steps, space, ACTIONS, "cpu", n_envs=n_envs),
-        OURS: FrameStackRolloutBuffer(n_steps, space, ACTIONS, "cpu", n_envs=n_envs, n_stack=4),
+        ours: FrameStackRolloutBuffer(n_steps, space, ACTIONS, "cpu", n_envs=n_envs, n_stack=4),
     }
     images = noise((n_steps + 3) * n_envs)[0].reshape(n_envs, -1, SIDE, SIDE)
     for i in range(n_steps):

@@ -29,7 +29,7 @@ class FrameStackReplayBuffer(ReplayBuffer):
     a reset, whatever the padding, or an interrupted step) is stored with its own frames, so that no stack ever comes back
     other than it was.
 
-    On the CPU a sample's ``observations`` and ``next_observations`` share memory: do not write to them.
+    A sample's ``observations`` and ``next_observations`` share memory: do not write to them.
 
     :param buffer_size: Transitions, over all environments.
     :param n_stack: Frames in a stack; for Dict observations one number for all image entries, or a dict of them. None: the
@@ -37,9 +37,12 @@ class FrameStackReplayBuffer(ReplayBuffer):
     :param n_steps: Sum rewards over so many steps. SB3's algorithms pass their own ``n_steps`` only to their own buffers:
         give it here, in ``replay_buffer_kwargs``.
     :param gamma: The algorithm's discount factor; only used if ``n_steps`` is more than 1.
+    :param compression: Keep every frame compressed, without loss, by ``"zlib"`` or ``"zstd"`` (Python 3.14's, or the package
+        ``zstd``). Frames of rendered scenes can take a tenth of the memory; sampling takes many times as long.
     :param optimize_memory_usage: Refused: there is nothing left to save.
     :ivar observations: Reads like SB3's array, slots and environments first; so do ``next_observations``.
     :raises ValueError: if the space has no image entry, or ``n_stack`` does not divide its channels.
+    :raises ImportError: if there is no zstd for ``compression="zstd"``.
     """
 
     observations: Any
@@ -57,6 +60,7 @@ class FrameStackReplayBuffer(ReplayBuffer):
         n_stack: StackDepths = None,
         n_steps: int = 1,
         gamma: float = 0.99,
+        compression: str | None = None,
     ):
         # ReplayBuffer's own constructor would make the arrays that are not needed here
         super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs=n_envs)
@@ -68,7 +72,7 @@ class FrameStackReplayBuffer(ReplayBuffer):
         self.optimize_memory_usage = False
         self.handle_timeout_termination = handle_timeout_termination
         self.n_steps, self.gamma = n_steps, gamma
-        self._stored = ReplayObservations(observation_space, n_stack, self.buffer_size, n_envs)
+        self._stored = ReplayObservations(observation_space, n_stack, self.buffer_size, n_envs, compression)
         self.observations, self.next_observations = self._stored.pair()
         leading = (self.buffer_size, n_envs)
         self.actions = np.zeros((*leading, self.action_dim), dtype=self._maybe_cast_dtype(action_space.dtype))

@@ -18,11 +18,18 @@ class FrameStore:
     """
 
     def __init__(self, n_ring: int, frame_shape: tuple[int, ...], dtype: Any):
-        self.ring: NDArray = np.zeros((n_ring, *frame_shape), dtype=dtype)
-        self.extra: NDArray = np.zeros((1, *frame_shape), dtype=dtype)
+        self.frame_shape, self.dtype = frame_shape, np.dtype(dtype)
+        self.ring, self.extra = self._places(n_ring), self._places(1)
         self.n_written = 0
         """Rows of the ring that may differ from zero: the first ones."""
         self._free: list[int] = []
+
+    def _places(self, n: int) -> NDArray:
+        """:return: Room for n frames, which read as zeros."""
+        return np.zeros((n, *self.frame_shape), dtype=self.dtype)
+
+    def _put(self, places: NDArray, rows: Any, frames: NDArray) -> None:
+        places[rows] = frames
 
     @property
     def zero(self) -> int:
@@ -35,7 +42,7 @@ class FrameStore:
 
     def write(self, rows: NDArray[np.int64], frames: NDArray) -> None:
         """Write frames ``(E, C, H, W)`` to rows ``(E,)`` of the ring."""
-        self.ring[rows] = frames
+        self._put(self.ring, rows, frames)
         self.n_written = max(self.n_written, int(rows[-1]) + 1)
 
     def keep(self, frame: NDArray) -> int:
@@ -46,11 +53,11 @@ class FrameStore:
         """
         if not self._free:
             old = self.extra
-            self.extra = np.zeros((len(old) + max(len(old) // 8, 4), *old.shape[1:]), dtype=old.dtype)
+            self.extra = self._places(len(old) + max(len(old) // 8, 4))
             self.extra[: len(old)] = old
             self._free = list(range(len(self.extra) - 1, len(old) - 1, -1))
         place = self._free.pop()
-        self.extra[place] = frame
+        self._put(self.extra, [place], frame[None])
         return self.zero + place
 
     def drop(self, number: int) -> None:
@@ -97,7 +104,7 @@ class FrameStore:
         written = state["ring"]
         self.__dict__.update({name: value for name, value in state.items() if name != "n_ring"})
         if len(written) < state["n_ring"]:
-            self.ring = np.zeros((state["n_ring"], *written.shape[1:]), dtype=written.dtype)
+            self.ring = self._places(state["n_ring"])
             self.ring[: len(written)] = written
 
 
@@ -115,12 +122,12 @@ class FrameStacks:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        channels, *sides = self.store.ring.shape[1:]
+        channels, *sides = self.store.frame_shape
         return (*self.numbers.shape[:-1], self.numbers.shape[-1] * channels, *sides)
 
     @property
     def dtype(self) -> np.dtype:
-        return self.store.ring.dtype
+        return self.store.dtype
 
     @property
     def ndim(self) -> int:
@@ -141,7 +148,7 @@ class FrameStacks:
         return self._read(self.numbers[parts[: self.numbers.ndim - 1]])
 
     def _read(self, numbers: Numbers) -> NDArray:
-        out = np.empty((*numbers.shape, *self.store.ring.shape[1:]), dtype=self.dtype)
+        out = np.empty((*numbers.shape, *self.store.frame_shape), dtype=self.dtype)
         self.store.take(numbers, out)
         return out.reshape(*numbers.shape[:-1], *self.shape[-3:])
 
@@ -153,7 +160,7 @@ class FrameStacks:
         numbers = self.numbers.reshape(-1, self.numbers.shape[-1])[rows]
         if out is None:
             return self._read(numbers)
-        self.store.take(numbers, out.reshape(*numbers.shape, *self.store.ring.shape[1:]))
+        self.store.take(numbers, out.reshape(*numbers.shape, *self.store.frame_shape))
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from cpc_rl.compressed_frames import CompressedFrameStore
 from cpc_rl.frame_store import FrameStacks, FrameStore, Numbers, as_words
 
 CHECKED_AFTER = 100
@@ -25,15 +26,17 @@ class ReplayFrames:
 
     :param space: The entry's, ``(n_stack * C, H, W)``.
     :param n_slots: Transitions per environment.
+    :param compression: See :class:`cpc_rl.compressed_frames.CompressedFrameStore`.
     """
 
-    def __init__(self, space: spaces.Box, n_stack: int, n_slots: int, n_envs: int):
+    def __init__(self, space: spaces.Box, n_stack: int, n_slots: int, n_envs: int, compression: str | None = None):
         channels, *sides = space.shape
         self.n_stack, self.n_slots, self.n_envs = n_stack, n_slots, n_envs
         self.frame_shape = (channels // n_stack, *sides)
         # A slot's stack reaches n_stack - 1 frames back from its newest one, and its next observation one forward
         self._n_rows = n_slots + n_stack
-        self.store = FrameStore(self._n_rows * n_envs, self.frame_shape, space.dtype)
+        where = self._n_rows * n_envs, self.frame_shape, space.dtype
+        self.store = FrameStore(*where) if compression is None else CompressedFrameStore(*where, compression)
         zeros = np.full((n_slots, n_envs, n_stack), self.store.zero, dtype=np.int32)
         self.observations = FrameStacks(self.store, zeros)
         self.next_observations = FrameStacks(self.store, zeros.copy())

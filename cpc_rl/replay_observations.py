@@ -10,6 +10,7 @@ from stable_baselines3.common.preprocessing import get_obs_shape
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from cpc_rl.compressed_frames import make_codec
 from cpc_rl.frame_store import FrameStacks, FrameStore
 from cpc_rl.replay_frames import ReplayFrames
 from cpc_rl.stack_depth import IMAGE, StackDepths, as_entries, image_entries, infer_stack_depth, stack_depths
@@ -22,14 +23,18 @@ class ReplayObservations:
     """
     :param n_stack: See :class:`cpc_rl.frame_replay_buffer.FrameStackReplayBuffer`.
     :param n_slots: Transitions per environment.
+    :param compression: See :class:`cpc_rl.compressed_frames.CompressedFrameStore`.
     :ivar depths: The image entries' frames per stack; None while that has not been seen yet.
     """
 
-    def __init__(self, space: spaces.Space, n_stack: StackDepths, n_slots: int, n_envs: int):
-        self.space, self.n_slots, self.n_envs = space, n_slots, n_envs
+    def __init__(self, space: spaces.Space, n_stack: StackDepths, n_slots: int, n_envs: int, compression: str | None = None):
+        self.space, self.n_slots, self.n_envs, self.compression = space, n_slots, n_envs, compression
+        if compression is not None:
+            make_codec(compression)  # says what is wrong with it, though depths that are not known yet need none
         images = image_entries(space)
         self.depths = stack_depths(n_stack, images)
-        self.frames = {key: ReplayFrames(images[key], depth, n_slots, n_envs) for key, depth in self.depths.items() if depth}
+        self.frames: dict[str, ReplayFrames] = {}
+        self._make_frames({key: depth for key, depth in self.depths.items() if depth is not None})
         self.vectors: dict[str, tuple[NDArray, NDArray]] = {}
         for key, entry in as_entries(space).items():
             if key not in images:
@@ -81,15 +86,18 @@ class ReplayObservations:
         return news
 
     def _infer_depths(self, obs: Mapping[str, Any], next_obs: Mapping[str, Any]) -> None:
-        images = image_entries(self.space)
         found = {
             key: infer_stack_depth(np.asarray(obs[key]), np.asarray(next_obs[key]))
             for key, depth in self.depths.items()
             if depth is None
         }
-        for key, depth in found.items():
-            self.frames[key] = ReplayFrames(images[key], depth, self.n_slots, self.n_envs)
+        self._make_frames(found)
         self.depths.update(found)
+
+    def _make_frames(self, depths: dict[str, int]) -> None:
+        images = image_entries(self.space)
+        for key, depth in depths.items():
+            self.frames[key] = ReplayFrames(images[key], depth, self.n_slots, self.n_envs, self.compression)
 
     def read(
         self,

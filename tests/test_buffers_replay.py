@@ -1,6 +1,8 @@
 """Whatever is stored, FrameStackReplayBuffer gives what Stable-Baselines3's replay buffers give, bit for bit."""
 
 import pickle
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,14 @@ from tests.stamped_env import StampedEnv
 ACTIONS = spaces.Box(-1, 1, (2,))
 
 
-def make_pair(size: int, n_envs: int, n_stack: int, as_dict: bool, n_steps: int) -> tuple[Any, Any]:
+def make_pair(
+    size: int, n_envs: int, n_stack: int, as_dict: bool, n_steps: int, compression: str | None = None
+) -> tuple[Any, Any]:
     """A buffer of SB3's and ours."""
     arguments: dict[str, Any] = {"device": "cpu", "n_envs": n_envs}
     depths = {"camera": n_stack, "map": 1} if as_dict else n_stack
-    ours = FrameStackReplayBuffer(
-        size * n_envs, space(n_stack, as_dict), ACTIONS, n_stack=depths, n_steps=n_steps, gamma=0.9, **arguments
-    )
+    own = {"n_stack": depths, "n_steps": n_steps, "gamma": 0.9, "compression": compression}
+    ours = FrameStackReplayBuffer(size * n_envs, space(n_stack, as_dict), ACTIONS, **own, **arguments)
     kind = DictReplayBuffer if as_dict else ReplayBuffer
     if n_steps > 1:
         kind, arguments = NStepReplayBuffer, {**arguments, "n_steps": n_steps, "gamma": 0.9}
@@ -59,6 +62,7 @@ def same_samples(theirs: Any, ours: Any, batch_size: int, seed: int, env: Any = 
     end=st.sampled_from([0.0, 0.1, 0.4, 1.0]),
     as_dict=st.booleans(),
     n_steps=st.integers(1, 4),
+    compression=st.sampled_from([None, None, "zlib"]),
     events=st.lists(st.sampled_from(["step"] * 8 + ["copy", "empty", *EVENTS]), min_size=10, max_size=50),
     seed=st.integers(0, 1000),
 )
@@ -70,11 +74,12 @@ def test_samples_are_those_of_sb3(
     end: float,
     as_dict: bool,
     n_steps: int,
+    compression: str | None,
     events: list[str],
     seed: int,
 ) -> None:
     n_steps = 1 if as_dict else n_steps  # SB3 has no n-step buffer for Dict observations
-    theirs, ours = make_pair(size, n_envs, n_stack, as_dict, n_steps)
+    theirs, ours = make_pair(size, n_envs, n_stack, as_dict, n_steps, compression)
     stream = Stream(n_envs, n_stack, repeat, end, seed, as_dict)
     for number, event in enumerate(events):
         if event == "step":
@@ -187,6 +192,33 @@ def test_what_was_never_written_is_not_saved() -> None:
     assert len(pickle.dumps(ours)) < 0.1 * ours.nbytes
 
 
+def test_bytes_of_compressed_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise of two values takes an eighth at the least. zstd is found where it is installed, and named where it is not."""
+    image, step = spaces.Box(0, 255, (6, 32, 32), np.uint8), (np.zeros((1, 2)), np.zeros(1), np.zeros(1), [{}])
+    plain, small = (FrameStackReplayBuffer(50, image, ACTIONS, n_stack=2, compression=name) for name in (None, "zlib"))
+    frames = np.random.default_rng(0).integers(0, 2, (71, 1, 3, 32, 32), dtype=np.uint8)
+    for i in range(69):
+        obs, next_obs = (frames[j : j + 2].reshape(1, 6, 32, 32) for j in (i, i + 1))
+        for buffer in (plain, small):
+            buffer.add(obs, next_obs, *step)
+    assert plain.nbytes / 8 < small.nbytes < plain.nbytes / 3
+    store = small._stored.frames["image"].store
+    places = [*store.ring, *store.extra]
+    written = {id(place): sys.getsizeof(place) for place in places if place is not store._blank}
+    # 52 frames in the ring, and the first observation's two
+    assert len(written) == 54 and store.nbytes == sum(written.values()) + 8 * len(places)
+
+    module = "compression.zstd" if sys.version_info >= (3, 14) else "zstd"
+    stand_in = SimpleNamespace(compress=lambda data, level: bytes([level]) + data, decompress=lambda data: data[1:])
+    monkeypatch.setitem(sys.modules, module, stand_in)  # type: ignore[arg-type]
+    ours = FrameStackReplayBuffer(5, image, ACTIONS, n_stack=2, compression="zstd")
+    ours.add(frames[:2].reshape(1, 6, 32, 32), frames[1:3].reshape(1, 6, 32, 32), *step)
+    assert np.array_equal(ours.next_observations[0, 0], frames[1:3].reshape(6, 32, 32))
+    monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]
+    with pytest.raises(ImportError, match="pip install zstd"):
+        FrameStackReplayBuffer(5, image, ACTIONS, n_stack=2, compression="zstd")
+
+
 def test_a_depth_that_does_not_fit_is_noticed() -> None:
     ours = FrameStackReplayBuffer(200, spaces.Box(0, 255, (12, 8, 8), np.uint8), ACTIONS, n_stack=2)
     with pytest.warns(UserWarning, match="not their observations moved on by one of 2 frames of 6 channel"):
@@ -205,6 +237,7 @@ def test_a_file_of_another_version_is_refused() -> None:
         ({"n_stack": 4}, "n_stack is 4, but observations of shape .* have 6 channels"),
         ({"n_stack": 0}, "n_stack is 0"),
         ({"n_stack": {"camera": 2}}, r"names \['camera'\], but the image entries are \['image'\]"),
+        ({"compression": "gzip"}, "must be None, 'zlib' or 'zstd', but it is 'gzip'"),
         ({"n_steps": 0}, "n_steps must be at least 1"),
         ({"optimize_memory_usage": True}, "leave optimize_memory_usage out"),
         ({"observation_space": spaces.Box(-1, 1, (4,))}, "needs image observations"),
