@@ -9,12 +9,13 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stable_baselines3 import DQN
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
-from cpc_rl.buffers import FrameStackReplayBuffer
+from cpc_rl import ContrastiveCallback
+from cpc_rl.buffers import FrameStackReplayBuffer, FrameStackRolloutBuffer
 from cpc_rl.sampling import ReplayWindows, window_source
 from tests.algorithms import ALGORITHMS, CONTINUOUS, same_parameters
 from tests.buffer_streams import EVENTS, Stream
@@ -160,3 +161,21 @@ def test_windows_need_stacks_of_the_right_shape() -> None:
     buffer.observations = FrameStackReplayBuffer(4, spaces.Box(0, 255, (2, 3, 2), np.uint8), ACTIONS, n_stack=2).observations
     with pytest.raises(ValueError, match=r"should be a NumPy array of shape \(4, 1, 4, 3, 2\)"):
         ReplayWindows(buffer, ACTIONS)
+
+
+@pytest.mark.parametrize(("name", "objective"), [("SAC", "curl"), ("DQN", "cpc"), ("PPO", "cpc")])
+def test_a_head_learns_the_same_from_either(name: str, objective: str) -> None:
+    """Windows and shared passes on the update's own minibatch included."""
+
+    def train(ours: bool, callback: ContrastiveCallback | None) -> BaseAlgorithm:
+        if name != "PPO":
+            return make(name, **(OURS if ours else {})).learn(64, callback=callback)
+        buffer = {"rollout_buffer_class": FrameStackRolloutBuffer, "rollout_buffer_kwargs": {"n_stack": 3}} if ours else {}
+        sizes: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "device": "cpu"}
+        kwargs = {"features_extractor_kwargs": {"features_dim": 8}}
+        model = PPO("CnnPolicy", make_envs(name, 2, 3, False, False), seed=0, policy_kwargs=kwargs, **sizes, **buffer)
+        return model.learn(64, callback=callback)
+
+    theirs, ours = (train(ours, ContrastiveCallback(objective, batch_size=8)) for ours in (False, True))
+    assert same_parameters(theirs, ours)
+    assert not same_parameters(train(True, None), ours)
