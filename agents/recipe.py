@@ -11,8 +11,9 @@ from agents.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 # An environment's family has recipes of its own: the beginning of the ids, and the algorithm that is taken when none is named.
-FAMILIES = {"CarRacing": "carracing"}
-FAMILY_ALGORITHM = {"carracing": "ppo"}
+PIXEL_CONTROL = ("PixelCartPole", "PixelPendulum", "PixelAcrobot", "PixelMountainCar", "PixelCatch")
+FAMILIES = {"CarRacing": "carracing", **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol")}
+FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo"}
 
 T = TypeVar("T")
 

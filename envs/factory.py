@@ -10,7 +10,7 @@ from gymnasium.wrappers import AddRenderObservation
 
 from envs.actions import ACTION_FACTORS, DiscreteActions, FactoredActions, action_table
 from envs.preprocessing import FrameSkip, ImageObservation, has_image
-from envs.registration import find_spec
+from envs.registration import PIXEL_IDS, find_spec
 
 FAST_IDS = {"CarRacing-v2": "CarRacingFast-v2", "CarRacing-v3": "CarRacingFast-v3"}
 STOCK_IDS = {fast: stock for stock, fast in FAST_IDS.items()}
@@ -58,6 +58,8 @@ def make_env(
     fast = spec.id in STOCK_IDS
     if fast:
         kwargs.update(frame_skip=skip, size=size, grayscale=grayscale)
+    if spec.id in PIXEL_IDS:  # drawn at the size that is wanted
+        kwargs.update(size=size, grayscale=grayscale)
     if pixels and not car_racing:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"pixels=True renders to 'rgb_array', so that render_mode cannot be {render_mode!r}.")

@@ -2,16 +2,34 @@
 
 import difflib
 import importlib
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+# task -> keywords of register, Gymnasium's own of the versions whose physics these are
+PIXEL_TASKS: dict[str, dict[str, Any]] = {
+    "CartPole": {"max_episode_steps": 500, "reward_threshold": 475},
+    "Pendulum": {"max_episode_steps": 200},
+    "Acrobot": {"max_episode_steps": 500, "reward_threshold": -100},
+    "MountainCar": {"max_episode_steps": 200, "reward_threshold": -110},
+    "Catch": {"reward_threshold": 1},
+}
+# "" for the clean picture
+PIXEL_VARIANTS = {"": "clean", "Noise": "noise", "Background": "background"}
+PIXEL_IDS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"Pixel{task}{name}-v0": (f"envs.pixel_control:Pixel{task}", {**keywords, "kwargs": {"variant": variant}})
+    for task, keywords in PIXEL_TASKS.items()
+    for name, variant in PIXEL_VARIANTS.items()
+}
+
 # id -> (module:class, keywords of register)
-IDS: dict[str, tuple[str, dict[str, float | int]]] = {
+IDS: dict[str, tuple[str, dict[str, Any]]] = {
     "CarRacing-v2": ("envs.car_racing:CarRacingV2", {"max_episode_steps": 1000, "reward_threshold": 900}),
     # The fast ones count their physics steps themselves, since the frame skip is inside.
     "CarRacingFast-v2": ("envs.fast_car_racing:FastCarRacingV2", {"reward_threshold": 900}),
     "CarRacingFast-v3": ("envs.fast_car_racing:FastCarRacing", {"reward_threshold": 900}),
+    **PIXEL_IDS,
 }
 
 
@@ -21,14 +39,16 @@ class UnknownEnvironment(ValueError):
 
 def register_envs() -> None:
     """
-    Register ``CarRacing-v2``, ``CarRacingFast-v2`` and ``CarRacingFast-v3`` with Gymnasium, where they are not registered yet.
+    Register ``CarRacing-v2``, ``CarRacingFast-v2``, ``CarRacingFast-v3`` and the pixel control set with Gymnasium, where they
+    are not registered yet. The set is ``Pixel<task><variant>-v0``: CartPole, Pendulum, Acrobot, MountainCar or Catch, with
+    Noise, Background or nothing, such as ``PixelCartPole-v0`` and ``PixelCartPoleNoise-v0``.
 
     Gymnasium 1.x knows ``CarRacing-v2`` only as deprecated. Call this in each process that makes such an environment by its
     id; :func:`envs.make_env` does.
     """
     for env_id, (entry_point, keywords) in IDS.items():
         if env_id not in gym.registry:
-            gym.register(env_id, entry_point=entry_point, **keywords)  # type: ignore[arg-type]
+            gym.register(env_id, entry_point=entry_point, **keywords)
 
 
 def find_spec(env_id: str) -> EnvSpec:

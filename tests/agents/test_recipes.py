@@ -15,7 +15,7 @@ from cpc_rl import ContrastiveCallback
 from envs import make_vec_env
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_recipe
 
-ALL = [(env, name) for env in (IMAGES, "CarRacing-v2") for name in ALGORITHMS]
+ALL = [(env, name) for env in (IMAGES, "CarRacing-v2", "PixelCartPole-v0") for name in ALGORITHMS]
 
 
 @pytest.mark.parametrize(("env", "name"), ALL, ids=[f"{name}-{env.rpartition(':')[2]}" for env, name in ALL])
@@ -24,6 +24,8 @@ def test_recipe_builds_and_takes_its_callback(env: str, name: str) -> None:
     assert recipe.algorithm == name
     if env == IMAGES and name in CONTINUOUS_ONLY:
         env = IMAGES_BOX
+    if env == "PixelCartPole-v0" and name in CONTINUOUS_ONLY:
+        env = "PixelPendulum-v0"
     vec_env = make_vec_env(env, 2, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
     try:
         model = build_model(recipe, vec_env, parse_arm("none", recipe.objective), 0, "cpu", timesteps=50)
@@ -39,9 +41,10 @@ def test_recipe_builds_and_takes_its_callback(env: str, name: str) -> None:
 
 
 def test_each_file_is_some_algorithms_recipe() -> None:
-    own = {f"{name}_carracing.yaml" for name in ("ppo", "sac", "dqn")}
+    own = {f"{name}_{family}.yaml" for name in ("ppo", "sac", "dqn") for family in ("carracing", "pixelcontrol")}
     assert {file.name for file in RECIPES.iterdir()} == own | {f"default_{name}.yaml" for name in ALGORITHMS} | {
-        "carracing.yaml"
+        "carracing.yaml",
+        "pixelcontrol.yaml",
     }
 
 
