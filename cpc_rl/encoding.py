@@ -3,14 +3,16 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
 
@@ -49,17 +51,44 @@ def save_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> Path:
     :param file: where to; an existing file is replaced
     :return: the path written
     """
-    site, file = _site(model), Path(file)
-    policy = model.policy
+    site, policy = _site(model), model.policy
+    return write_encoder(
+        site.extractor,
+        file,
+        keywords=policy.features_extractor_kwargs,
+        observation_space=policy.observation_space,
+        normalize_images=bool(policy.normalize_images),
+    )
+
+
+def write_encoder(
+    extractor: nn.Module,
+    file: str | os.PathLike,
+    *,
+    keywords: Mapping[str, Any],
+    observation_space: spaces.Space,
+    normalize_images: bool = True,
+) -> Path:
+    """
+    As :func:`save_encoder`, of a features extractor that belongs to no model.
+
+    :param extractor: with ``features_dim``
+    :param file: where to; an existing file is replaced
+    :param keywords: that the extractor was made with, besides the space
+    :param observation_space: of its raw observations, channels first
+    :param normalize_images: whether uint8 images are divided by 255 before they get to it
+    :return: the path written
+    """
+    file = Path(file)
     description = {
         "format": FORMAT,
-        "class": f"{type(site.extractor).__module__}.{type(site.extractor).__qualname__}",
-        "keywords": dict(policy.features_extractor_kwargs),
-        "features_dim": site.extractor.features_dim,
-        "observation_space": str(policy.observation_space),
-        "normalize_images": bool(policy.normalize_images),
+        "class": f"{type(extractor).__module__}.{type(extractor).__qualname__}",
+        "keywords": dict(keywords),
+        "features_dim": extractor.features_dim,
+        "observation_space": str(observation_space),
+        "normalize_images": normalize_images,
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in site.extractor.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in extractor.state_dict().items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     os.close(handle)
