@@ -72,12 +72,37 @@ def gather_windows(
     device: torch.device | str,
     keys: tuple[str, ...] | None,
     normalize: Normalize | None = None,
+    images: bool = True,
 ) -> Windows:
     """
     :param first: Observations; holds frame 0 of a window.
     :param later: Next observations, whose slot ``t + i - 1`` holds frame i >= 1. None: ``first`` holds it, at slot ``t + i``.
     :param normalize: Applied to a batch of frames. It sees whole observations, also where only some ``keys`` are wanted.
+    :param images: False: leave the observations out, and give a tensor ``(B, L, 0)`` in their place.
     """
+    transitions = draw.transition_rows()
+    slots, envs = np.divmod(transitions, ring.episode.shape[1])
+    real = draw.mask[:, 1:]
+    encoded = encode_actions(actions[slots, envs], action_space, scaled) * real[..., None]
+    return Windows(
+        _frames(draw, first, later, device, keys, normalize) if images else torch.empty(*draw.mask.shape, 0, device=device),
+        _tensor(encoded, device),
+        _tensor(np.where(real, rewards[slots, envs], 0).astype(np.float32), device),
+        _tensor(draw.mask, device),
+        _tensor(ring.episode[draw.start, draw.env], device),
+        _tensor(ring.step[draw.start, draw.env], device),
+    )
+
+
+def _frames(
+    draw: Draw,
+    first: Arrays,
+    later: Arrays | None,
+    device: torch.device | str,
+    keys: tuple[str, ...] | None,
+    normalize: Normalize | None,
+) -> Tensor | dict[str, Tensor]:
+    """The observations of the windows, ``(B, L, *obs)``."""
     rows = draw.frame_rows()
     if isinstance(first, Mapping):
         wanted = tuple(first) if keys is None or normalize is not None else keys
@@ -88,24 +113,9 @@ def gather_windows(
         frames = _gather(first, later, rows)
     if normalize is not None:
         frames = normalize(frames)
-    observations: Tensor | dict[str, Tensor]
     if isinstance(frames, dict):
-        observations = {key: _window_major(frames[key], device) for key in (keys or tuple(frames))}
-    else:
-        observations = _window_major(frames, device)
-
-    transitions = draw.transition_rows()
-    slots, envs = np.divmod(transitions, ring.episode.shape[1])
-    real = draw.mask[:, 1:]
-    encoded = encode_actions(actions[slots, envs], action_space, scaled) * real[..., None]
-    return Windows(
-        observations,
-        _tensor(encoded, device),
-        _tensor(np.where(real, rewards[slots, envs], 0).astype(np.float32), device),
-        _tensor(draw.mask, device),
-        _tensor(ring.episode[draw.start, draw.env], device),
-        _tensor(ring.step[draw.start, draw.env], device),
-    )
+        return {key: _window_major(frames[key], device) for key in (keys or tuple(frames))}
+    return _window_major(frames, device)
 
 
 def _gather(first: Array, later: Array | None, rows: NDArray) -> NDArray:

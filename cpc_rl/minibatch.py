@@ -24,6 +24,8 @@ class Rows(NamedTuple):
     """Rows of the features that the extractor gives for this batch."""
     next_is_one_step: bool
     """``next_observations`` of the batch are one step ahead (not so with n-step returns)."""
+    observations: Any
+    """As the algorithm got them, ``(n_padded, *obs)``."""
 
 
 class WatchedSamples:
@@ -72,14 +74,28 @@ class Minibatches:
             del self.buffer._get_samples
         self.latest = None
 
-    def draw(self, horizon: int, device: torch.device, keys: tuple[str, ...] | None, count: int) -> Windows:
-        """The windows that begin at the first ``count`` transitions of the latest minibatch."""
+    def draw(
+        self, horizon: int, device: torch.device, keys: tuple[str, ...] | None, count: int, images: bool = True
+    ) -> Windows:
+        """
+        The windows that begin at the first ``count`` transitions of the latest minibatch.
+
+        :param images: False: the observations are not needed, see :func:`cpc_rl.gathering.gather_windows`
+        """
         rows = self.latest
         assert rows is not None
+        # A window of one frame needs no gathering: the algorithm has the observations.
+        at_hand = images and horizon == 0 and isinstance(rows.observations, torch.Tensor)
+        gathered = images and not at_hand
         if isinstance(self.windows, RolloutWindows):
-            return self.windows.at(rows.indices[:count], horizon, device, keys)
-        assert rows.env is not None
-        return self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys)
+            windows = self.windows.at(rows.indices[:count], horizon, device, keys, gathered)
+        else:
+            assert rows.env is not None
+            windows = self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys, gathered)
+        if not at_hand:
+            return windows
+        first = rows.observations[:count] if rows.places is None else rows.observations[rows.places[:count]]
+        return windows._replace(observations=first.unsqueeze(1))
 
     def watch(self, original: Callable[..., Any], batch_inds: Ints, *args: Any, **kwargs: Any) -> Any:
         """Call the buffer's own method and note what it handed out."""
@@ -93,8 +109,8 @@ class Minibatches:
         if isinstance(self.windows, RolloutWindows):
             mask = getattr(samples, "mask", None)
             if mask is None or not hasattr(samples, "lstm_states"):
-                return Rows(batch_inds, None, None, len(batch_inds), True)
-            return Rows(batch_inds, None, (mask > 0).flatten().nonzero().squeeze(1), mask.numel(), True)
+                return Rows(batch_inds, None, None, len(batch_inds), True, samples.observations)
+            return Rows(batch_inds, None, (mask > 0).flatten().nonzero().squeeze(1), mask.numel(), True, samples.observations)
         # SB3 draws the environments inside of _get_samples: the same draw again, from the state before, gives the same.
         env = np.zeros(len(batch_inds), dtype=np.int64)
         if state is not None:
@@ -104,7 +120,9 @@ class Minibatches:
         if not self._checked:
             self._check(batch_inds, env, samples)
         one_step = getattr(self.buffer, "n_steps", 1) == 1
-        return Rows(batch_inds, env, None, len(batch_inds), one_step) if self.works else None
+        if not self.works:
+            return None
+        return Rows(batch_inds, env, None, len(batch_inds), one_step, samples.observations)
 
     def _check(self, batch_inds: Ints, env: Ints, samples: Any) -> None:
         """Once, whether the transitions are those that we think: another kind of buffer may draw in another way."""

@@ -69,7 +69,8 @@ class Monitor:
         for name, value in metrics.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
-        self.windows = windows
+        if not isinstance(windows.observations, Tensor) or windows.observations.numel() > 0:  # else no pass needed images
+            self.windows = windows
 
     @property
     def steps(self) -> int:
@@ -96,7 +97,7 @@ class Monitor:
             with own_draws(objective):
                 picture = pair_picture(*objective.pictures(encoder, self.windows))
             logger.record(f"{self.prefix}/pairs", Image(picture, "HWC"), exclude=NOT_PRINTED)
-        self.sums, self.counts, self.windows = {}, {}, None
+        self.sums, self.counts = {}, {}
 
     def _warn_at_chance(self, means: dict[str, float]) -> None:
         if self.warned or not {"loss", "mi_ceiling"} <= means.keys():

@@ -82,18 +82,25 @@ class ReplayWindows:
         return None if draw is None else self._gather(draw, device, keys)
 
     def at(
-        self, start: Ints, env: Ints, horizon: int, device: torch.device | str = "cpu", keys: tuple[str, ...] | None = None
+        self,
+        start: Ints,
+        env: Ints,
+        horizon: int,
+        device: torch.device | str = "cpu",
+        keys: tuple[str, ...] | None = None,
+        images: bool = True,
     ) -> Windows:
         """
         The windows that begin at given slots, valid starts or not: look at their masks.
 
         :param start: ``(B,)`` slots
         :param env: ``(B,)`` their environments
+        :param images: False: without the observations, ``(B, L, 0)`` in their place
         """
         self._trajectories.catch_up()
-        return self._gather(Draw(self._trajectories.ring, start, env, horizon, self._trajectories.lag), device, keys)
+        return self._gather(Draw(self._trajectories.ring, start, env, horizon, self._trajectories.lag), device, keys, images)
 
-    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None) -> Windows:
+    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, images: bool = True) -> Windows:
         buffer = self.replay_buffer
         return gather_windows(
             self._trajectories.ring,
@@ -107,6 +114,7 @@ class ReplayWindows:
             device,
             keys,
             self.normalize,
+            images,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -144,20 +144,26 @@ class RolloutWindows:
         return None if draw is None else self._gather(draw, device, keys)
 
     def at(
-        self, indices: Ints, horizon: int, device: torch.device | str = "cpu", keys: tuple[str, ...] | None = None
+        self,
+        indices: Ints,
+        horizon: int,
+        device: torch.device | str = "cpu",
+        keys: tuple[str, ...] | None = None,
+        images: bool = True,
     ) -> Windows:
         """
         The windows that begin at given transitions of the newest rollout, valid starts or not: look at their masks.
 
         :param indices: ``(B,)``, as SB3's rollout buffers count them: environment after environment
+        :param images: False: without the observations, ``(B, L, 0)`` in their place
         """
         assert self._ring is not None
         env, row = np.divmod(indices, self._rollout_length)
         slots = len(self._ring.episode)
         draw = Draw(self._ring, (self._next_slot - self._rollout_length + row) % slots, env, horizon, 0)
-        return self._gather(draw, device, keys)
+        return self._gather(draw, device, keys, images)
 
-    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None) -> Windows:
+    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, images: bool = True) -> Windows:
         assert self._ring is not None
         arrays = self._arrays
         return gather_windows(
@@ -171,6 +177,7 @@ class RolloutWindows:
             self.squashed,
             device,
             keys,
+            images=images,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from cpc_rl.minibatch import Minibatches, Rows
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 
+LOOK_EVERY = 50  # head steps
+
 
 class Guard(AbstractContextManager[None], Protocol):
     """Says whether a pass is our own; see :class:`cpc_rl.injection.Guard`."""
@@ -76,11 +78,14 @@ class SharedPass:
             next_keys = features[rows.n_padded : rows.n_padded + count]
         elif rows.next_is_one_step and self._next is not None and self._next[0] is rows:
             next_keys = self._next[1].flatten(1)[:count]
-        windows = {
-            name: self.minibatches.draw(head.terms[name].objective.horizon, head.device, head.encoder.keys, count)
-            for name in names
-        }
-        return Batch(windows, Shared(features[places], next_keys), places)
+        shared = Shared(features[places], next_keys)
+        look = head.steps % LOOK_EVERY == 0  # pictures and figures want images now and then
+        windows = {}
+        for name in names:
+            objective = head.terms[name].objective
+            images = look or objective.needs_images(shared)
+            windows[name] = self.minibatches.draw(objective.horizon, head.device, head.encoder.keys, count, images)
+        return Batch(windows, shared, places)
 
 
 def is_joined(model: Any) -> bool:

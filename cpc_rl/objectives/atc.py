@@ -76,6 +76,9 @@ class ATC(ContrastiveObjective):
         self.key_compressor = momentum_copy(self.compressor)
         self.W = nn.Linear(latent_dim, latent_dim, bias=False)
 
+    def needs_images(self, shared: Shared) -> bool:
+        return self.negatives.mask_duplicates or not (self.horizon == 1 and shared.next_keys is not None)
+
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
         c = self.compressor(features)  # (B, D)

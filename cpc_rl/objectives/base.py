@@ -78,6 +78,10 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def needs_images(self, shared: Shared) -> bool:
+        """Whether :meth:`forward` reads ``windows.observations`` when it gets these features; they are left out if not."""
+        return True
+
     def after_step(self, encoder: Encoder) -> None:
         """Called after the encoder and the head have moved: momentum copies and queues follow here."""
 

@@ -80,6 +80,9 @@ class CPC(ContrastiveObjective):
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.W = nn.ModuleList(nn.Linear(context_dim, dim, bias=False) for _ in range(horizon))
 
+    def needs_images(self, shared: Shared) -> bool:
+        return self.negatives.mask_duplicates or not (self.horizon == 1 and shared.next_keys is not None)
+
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         if shared is not None:
             return self._shared_forward(encoder, windows, shared)
