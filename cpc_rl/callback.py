@@ -11,13 +11,11 @@ from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.head import Head
 from cpc_rl.injection import Guard, Injection
-from cpc_rl.minibatch import Minibatches
 from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
-from cpc_rl.shared_pass import SharedPass, is_joined, matching_target
-from cpc_rl.spare_backward import SpareBackward
+from cpc_rl.sharing import Sharing
 from cpc_rl.tying import Tie
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
@@ -52,6 +50,8 @@ class ContrastiveCallback(BaseCallback):
     :param share_passes: where an objective can, take its anchors' features, and where there are any the target network's of
         the next frame, from the update itself, on its own minibatch; the convolutions then run no second time for them.
         ``False``: draw windows, augment them, and make passes of its own
+    :param rollout_keys: on-policy, with shared passes: the features that the collection computed serve as keys one step ahead,
+        so that the head makes no pass at all; they are of the encoder before the update
     :param verbose: 1 to print what was attached
     :raises ValueError: if a setting makes no sense; at the start of ``learn()``, if the model cannot take a head
     """
@@ -71,6 +71,7 @@ class ContrastiveCallback(BaseCallback):
         start: int = 0,
         seed: int | None = None,
         share_passes: bool = True,
+        rollout_keys: bool = False,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -86,15 +87,14 @@ class ContrastiveCallback(BaseCallback):
             start=start,
             seed=seed,
         )
-        self.encoder, self.share_passes = encoder, share_passes
+        self.encoder, self.share_passes, self.rollout_keys = encoder, share_passes, rollout_keys
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
         self._monitors: dict[str, Monitors] = {}  # by role, as the heads
         self._tie: Tie | None = None
-        self._spare: SpareBackward | None = None
+        self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
-        self._minibatches: Minibatches | None = None
 
     # -- attaching ------------------------------------------------------------------------------------------------
 
@@ -112,10 +112,16 @@ class ContrastiveCallback(BaseCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
-        replay_buffer = getattr(self.model, "replay_buffer", None)
-        buffer = self.model.rollout_buffer if replay_buffer is None else replay_buffer  # type: ignore[attr-defined]
-        self._minibatches = Minibatches(buffer, self._windows, alive)
-        self._spare = self._make_spare(sites)
+        self._sharing = None
+        if self.share_passes:
+            self._sharing = Sharing(
+                self.model,
+                sites,
+                self._windows,
+                alive,
+                batch_size=self.settings.batch_size,
+                rollout_keys=self.rollout_keys,
+            )
         self._augmentation = AugmentationDriver(self.model, guard, alive, seed=self.settings.first_seed(self.model))
         for number, site in enumerate(chosen):
             head = self.settings.build(self.model, site, number)
@@ -133,7 +139,7 @@ class ContrastiveCallback(BaseCallback):
                     report=monitors.add,
                     every=self.settings.every,
                     rl_norm=not is_trpo(self.model),
-                    shared_pass=self._shared_pass(site, head),
+                    shared_pass=None if self._sharing is None else self._sharing.shared_pass(site, head),
                 )
             )
         self._restore(stored)
@@ -143,22 +149,6 @@ class ContrastiveCallback(BaseCallback):
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
             )
             print(f"ContrastiveCallback: {', '.join(self.settings.weights)} on {places}")
-
-    def _shared_pass(self, site: Site, head: Head) -> SharedPass | None:
-        """Where the algorithm's features can be had: not of several image entries, whose gradients come one by one."""
-        wanted = self.share_passes and not head.separate and any(term.objective.can_share for term in head.terms.values())
-        if not wanted or is_trpo(self.model) or site.encoder.is_dict:
-            return None
-        assert self._minibatches is not None
-        target = matching_target(self.model.policy, site.extractor)
-        return SharedPass(self._minibatches, target, is_joined(self.model), self.settings.batch_size)
-
-    def _make_spare(self, sites: list[Site]) -> SpareBackward | None:
-        critics = [site for site in sites if site.role == "critic" and len({id(o) for o in site.optimizers}) == 1]
-        if not self.share_passes or len(sites) < 2 or not critics or not isinstance(self._windows, ReplayWindows):
-            return None
-        assert self._minibatches is not None
-        return SpareBackward(critics[0].extractor, critics[0].optimizers[0], self._minibatches)
 
     def _make_tie(self, sites: list[Site]) -> Tie:
         extractors = {site.role: site.extractor for site in sites}
@@ -175,10 +165,14 @@ class ContrastiveCallback(BaseCallback):
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
         self._detach()
         self._flush(at_least=FLUSH_EVERY)
+        if self._sharing is not None:
+            self._sharing.begin_rollout()
 
     def _on_step(self) -> bool:
         if isinstance(self._windows, ReplayWindows):
             self._windows.note_step()
+        if self._sharing is not None:
+            self._sharing.note_step()
         return True
 
     def _on_rollout_end(self) -> None:
@@ -191,10 +185,8 @@ class ContrastiveCallback(BaseCallback):
             return
         if self._tie is not None:
             self._tie.attach()
-        if self._minibatches is not None and self.share_passes:
-            self._minibatches.attach()
-        if self._spare is not None:
-            self._spare.attach()
+        if self._sharing is not None:
+            self._sharing.attach()
         for injection in self._injections:
             injection.attach()
 
@@ -227,7 +219,7 @@ class ContrastiveCallback(BaseCallback):
     def _detach(self) -> None:
         for injection in self._injections:
             injection.detach()
-        for part in (self._tie, self._spare, self._augmentation, self._minibatches):
+        for part in (self._tie, self._sharing, self._augmentation):
             if part is not None:
                 part.detach()
 

@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.head import Head
 from cpc_rl.minibatch import Minibatches, Rows
+from cpc_rl.rollout_features import RolloutFeatures
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 
@@ -40,11 +41,20 @@ class SharedPass:
     :param minibatches: tells which transitions the algorithm trains on
     :param target: extractor of the target network that runs on the next observations, or ``None``
     :param joined: the extractor gets observations and next observations as one batch (CrossQ)
+    :param rollout: features that collection computed, to serve as keys, or ``None``
     :param batch_size: of the minibatch, so many rows at most take part
     """
 
-    def __init__(self, minibatches: Minibatches, target: nn.Module | None, joined: bool, batch_size: int) -> None:
+    def __init__(
+        self,
+        minibatches: Minibatches,
+        target: nn.Module | None,
+        joined: bool,
+        batch_size: int,
+        rollout: RolloutFeatures | None = None,
+    ) -> None:
         self.minibatches, self.target, self.joined, self.batch_size = minibatches, target, joined, batch_size
+        self.rollout = rollout
         self._next: tuple[Rows, Tensor] | None = None
 
     def hooks(self, guard: Guard) -> list[RemovableHandle]:
@@ -78,6 +88,8 @@ class SharedPass:
             next_keys = features[rows.n_padded : rows.n_padded + count]
         elif rows.next_is_one_step and self._next is not None and self._next[0] is rows:
             next_keys = self._next[1].flatten(1)[:count]
+        elif self.rollout is not None:
+            next_keys = self.rollout.after(rows.indices[:count])
         shared = Shared(features[places], next_keys)
         look = head.steps % LOOK_EVERY == 0  # pictures and figures want images now and then
         windows = {}

@@ -6,6 +6,7 @@ import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 from torch import nn
 
+import cpc_rl
 from cpc_rl import ContrastiveCallback
 from cpc_rl.minibatch import Minibatches, WatchedSamples
 from tests.algorithms import make_model, same_parameters, steps
@@ -17,6 +18,8 @@ COUNTS = [
     ("PPO", CURL, {}, 2, 1),
     ("PPO", CPC, {}, 2, 1),
     ("PPO", CPC, {"share_passes": False}, 2, 2),
+    ("PPO", CPC, {"rollout_keys": True}, 1, 1),
+    ("RecurrentPPO", ATC, {"rollout_keys": True}, 1, 1),
     ("RecurrentPPO", CURL, {}, 2, 1),
     ("DQN", None, {}, 2, 1),
     ("DQN", CURL, {}, 3, 1),
@@ -120,3 +123,23 @@ def test_an_interrupted_update_leaves_a_buffer_that_can_be_saved_and_cleans_itse
     monkeypatch.setattr(Minibatches, "watch", lambda *args, **kwargs: (watched.append(1), watch(*args, **kwargs))[1])
     model.learn(100, reset_num_timesteps=False, callback=callback)
     assert callback.heads["shared"].steps > 10 and len(watched) > 10
+
+
+@pytest.mark.parametrize("name", ["PPO", "A2C", "RecurrentPPO", "MaskablePPO"])
+def test_keys_from_the_rollout_are_the_features_of_the_next_frames(name):
+    model = make_model(name, 2, **({"n_steps": 16} if name == "A2C" else {}))
+    seen = []
+
+    class Watched(cpc_rl.CPC):
+        def forward(self, encoder, windows, shared=None):
+            if not seen:  # the first update: the encoder is still the one that collected
+                observations = windows.observations
+                with torch.no_grad():
+                    fresh = encoder(observations[:, 1])
+                seen.append((shared.next_keys, fresh, windows.mask[:, 1]))
+            return super().forward(encoder, windows, shared)
+
+    model.learn(128, callback=ContrastiveCallback(Watched, batch_size=16, rollout_keys=True))
+    keys, fresh, rows = seen[0]
+    assert rows.sum() >= 8
+    torch.testing.assert_close(keys[rows], fresh[rows], rtol=1e-4, atol=1e-5)
