@@ -50,7 +50,7 @@ class Arguments:
     device: str = "auto"
     """torch's name of a device."""
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
-    """Step the training environments in this process (dummy), in one each (subproc) or in EnvPool's threads (envpool)."""
+    """Step the training environments in this process (dummy), in one each (subproc) or in EnvPool (say it to --resume too)."""
     jobs: int = 1
     """Runs at a time; this version does one after the other."""
 

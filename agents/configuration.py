@@ -8,7 +8,9 @@ from typing import Any
 from agents.errors import UserError
 from agents.recipe import Recipe, recipe_from_dict
 
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "torch", "numpy", "opencv-python-headless", "tensorboard")
+PACKAGES = (
+    *("stable-baselines3", "sb3-contrib", "gymnasium", "envpool", "torch", "numpy", "opencv-python-headless", "tensorboard"),
+)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,11 @@ from envs.reward import ScaledReward
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run is computed: no part of what it computes."""
+    """
+    Where a run is computed: no part of what it computes, but for ``vec="envpool"``.
+
+    EnvPool plays other episodes than Gymnasium with the same seed, and draws CarRacing its own way; ``auto`` never chooses it.
+    """
 
     device: str = "auto"
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"

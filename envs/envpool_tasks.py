@@ -50,8 +50,9 @@ def find_task(
 
     Atari (:mod:`envs.envpool_atari`): any id of ``ale_py``'s, or EnvPool's own: ``Pong-v5`` for ``ALE/Pong-v5``.
 
-    CarRacing: task and physics are the stock ones; the picture is EnvPool's, see ``benchmarks/env_speed.md``. EnvPool
-    terminates a finished lap under both ids; here that truncates ``CarRacing-v2``.
+    CarRacing: task and physics are the stock ones, tracks come from the same distribution by other random numbers, and the
+    picture is EnvPool's: jagged edges, skid marks that the stock observation leaves out, the reward as dots (figures in
+    ``benchmarks/env_speed.md``). EnvPool terminates a finished lap under both ids; here that truncates ``CarRacing-v2``.
 
     :param env_id: an id of Gymnasium's that EnvPool has as well, or one that EnvPool alone has.
     :param n_envs: number of environments.
@@ -74,30 +75,9 @@ def find_task(
     skip = frame_skip if frame_skip is not None else 4 if car_racing else 1
     if skip < 1:
         raise ValueError(f"frame_skip must be 1 or more, not {skip}.")
-    options = dict(env_kwargs or {})
-    try:
-        known = set(envpool.make_spec(name).config._fields)
-    except ImportError as error:
-        raise ValueError(f"EnvPool's {name} cannot be used here: {' '.join(str(error).split())}") from error
-    atari = "noop_max" in known
-    if atari:
-        options, frames = atari_options(env_id, {**(spec.kwargs if spec else {}), **options})
-        skip *= frames
-    elif spec is not None and spec.max_episode_steps is not None:
-        options.setdefault("max_episode_steps", spec.max_episode_steps)
-    wrong = [option for option in options if option not in known or option in OWN_OPTIONS]
-    if wrong:
-        raise ValueError(f"EnvPool's {name} takes no option {wrong[0]!r}; it takes {', '.join(sorted(known - OWN_OPTIONS))}.")
-    if atari:
-        options |= {**START, **PICTURE, "gray_scale": grayscale}
-    if "stack_num" in known:
-        options["stack_num"] = 1
-    try:
-        pool_spec = envpool.make_spec(name, **options)
-        limit = pool_spec.config.max_episode_steps
-        options["max_episode_steps"] = min(limit + 1, NO_LIMIT)  # EnvPoolVec counts
-    except TypeError as error:
-        raise ValueError(f"EnvPool's {name} cannot be made with the options {options}.") from error
+    pool_spec, options, frames = _find_options(envpool, name, env_id, spec, grayscale, dict(env_kwargs or {}))
+    limit = pool_spec.config.max_episode_steps
+    options["max_episode_steps"] = min(limit + 1, NO_LIMIT)  # EnvPoolVec counts
     stub = _Spaces(pool_spec.gymnasium_observation_space, pool_spec.gymnasium_action_space)
     if isinstance(stub.observation_space, spaces.Dict):
         raise ValueError(f"EnvPool's {name} observes a Dict, which vec='envpool' does not offer; {OTHERS} do.")
@@ -120,7 +100,7 @@ def find_task(
         action_space=acting.action_space,
         see=picture.observation,
         act=getattr(acting, "action", None),
-        frame_skip=skip,
+        frame_skip=skip * frames,
         limit=limit,
         truncates=_laps if name == "CarRacing-v2" else None,
     )
@@ -150,6 +130,32 @@ def _find_name(env_id: str, pool_ids: list[str]) -> tuple[str, EnvSpec | None]:
     close = [known[match] for match in difflib.get_close_matches(wanted.lower(), known, n=3, cutoff=0.7)]
     advice = f"it has {' and '.join(close)}, and " if close else ""
     raise UnknownEnvironment(f"vec='envpool' has no environment {env_id!r}; {advice}{OTHERS} take any that Gymnasium has.")
+
+
+def _find_options(
+    envpool: Any, name: str, env_id: str, spec: EnvSpec | None, grayscale: bool, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any], int]:
+    """EnvPool's specification of an environment, the options that it is made with, and the frames of one of its steps."""
+    try:
+        known = set(envpool.make_spec(name).config._fields)
+    except ImportError as error:
+        raise ValueError(f"EnvPool's {name} cannot be used here: {' '.join(str(error).split())}") from error
+    atari, frames = "noop_max" in known, 1
+    if atari:
+        options, frames = atari_options(env_id, {**(spec.kwargs if spec else {}), **options})
+    elif spec is not None and spec.max_episode_steps is not None:
+        options.setdefault("max_episode_steps", spec.max_episode_steps)
+    wrong = [option for option in options if option not in known or option in OWN_OPTIONS]
+    if wrong:
+        raise ValueError(f"EnvPool's {name} takes no option {wrong[0]!r}; it takes {', '.join(sorted(known - OWN_OPTIONS))}.")
+    if atari:
+        options |= {**START, **PICTURE, "gray_scale": grayscale}
+    if "stack_num" in known:
+        options["stack_num"] = 1
+    try:
+        return envpool.make_spec(name, **options), options, frames
+    except TypeError as error:
+        raise ValueError(f"EnvPool's {name} cannot be made with the options {options}.") from error
 
 
 def _laps(rewards: np.ndarray) -> np.ndarray:

@@ -60,8 +60,10 @@ def make_vec_env(
     :param env_id: as in :func:`make_env`.
     :param n_envs: number of environments.
     :param seed: environment i is seeded with ``seed + i`` at its first reset; None: from entropy.
-    :param vec: ``"dummy"`` steps them in this process, ``"subproc"`` each in its own; ``"auto"``: processes where they pay
-        (:func:`processes_pay`).
+    :param vec: ``"dummy"`` steps them in this process, ``"subproc"`` each in its own, ``"envpool"`` in the C++ threads of the
+        package EnvPool, whose environments these then are (:func:`envs.envpool_tasks.find_task`). ``"auto"``: processes where
+        they pay (:func:`processes_pay`), and never EnvPool: a seed means other episodes there and CarRacing looks different,
+        so that a run would depend on what is installed, for a gain that ``benchmarks/env_speed.md`` shows to be small or none.
     :param frame_stack: number of frames in an observation, oldest to newest along the channels, zeros before the first.
     :param monitor_dir: folder for the ``Monitor`` files, which hold raw returns and lengths in agent steps; None: no files.
     :param kwargs: of :func:`make_env`.

@@ -20,6 +20,7 @@ import envs
 import train_agent
 from envs.actions import ACTION_TABLES, DiscreteActions
 from envs.envpool_vec import EnvPoolVec, PoolTask
+from envs.reward import ScaledReward
 
 gym.register_envs(ale_py)
 
@@ -236,6 +237,20 @@ def test_car_racing_s_discrete_actions_are_gymnasium_s():
         np.testing.assert_array_equal(theirs.step(action)[0], mine.step(action)[0])
     venv = envs.make_vec_env("CarRacing-v2", 1, 0, vec="envpool", actions="discrete", size=32)
     assert venv.action_space == spaces.Discrete(5) and venv.unwrapped.task.act(1).tolist() == pytest.approx([0.6, 0, 0])
+
+
+def test_returns_are_raw_where_rewards_are_scaled():
+    venv = ScaledReward(
+        envs.make_vec_env("CarRacing-v2", 2, 0, vec="envpool", size=8, env_kwargs={"max_episode_steps": 22}), 0.5
+    )
+    venv.reset()
+    steps = [
+        venv.step(np.array([[0, 1, 0]] * 2, np.float32)) for _ in range(6)
+    ]  # 22 steps are five agent steps of 4 and one of 2
+    assert [step[2].all() for step in steps] == [False] * 5 + [True]
+    for index, info in enumerate(steps[-1][3]):
+        assert info["TimeLimit.truncated"] and info["episode"]["l"] == 6
+        assert info["episode"]["r"] == pytest.approx(2 * sum(step[1][index] for step in steps), abs=1e-3)
 
 
 def test_algorithms_take_it_for_their_own():
