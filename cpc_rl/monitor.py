@@ -2,15 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Image, Logger
 from torch import Tensor
 
-from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
+from cpc_rl.diagnostics.representation import alignment
+from cpc_rl.diagnostics.score_matrix import own_draws, score_matrix, score_picture
+from cpc_rl.diagnostics.watch import Watch
 from cpc_rl.encoder import Encoder
 from cpc_rl.head import Head, Metrics
 from cpc_rl.objectives import Objective
@@ -64,6 +64,7 @@ class Monitor:
         self.counts: dict[str, int] = {}
         self.windows: Windows | None = None
         self.warned = False
+        self.watch = Watch(self.prefix)
 
     def add(self, metrics: Metrics, windows: Windows) -> None:
         for name, value in metrics.items():
@@ -86,17 +87,22 @@ class Monitor:
             whole = self.whole_run.get(name)
             logger.record(f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
+        if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
+            self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
         with torch.no_grad(), own_draws(objective):
             anchors, positives = objective.pairs(self.windows)
             z, z_positive = encoder(anchors), encoder(positives)
-            logger.record(f"representation/effective_rank{self.suffix}", float(effective_rank(z)))
-            logger.record(f"representation/alignment{self.suffix}", float(alignment(z, z_positive)))
-            logger.record(f"representation/uniformity{self.suffix}", float(uniformity(z)))
+            figures = {"alignment": float(alignment(z, z_positive)), **self.watch.figures(encoder, anchors, z)}
+        for name, value in figures.items():
+            logger.record(f"representation/{name}{self.suffix}", value)
         if num_timesteps >= self.next_picture:
             self.next_picture = num_timesteps + self.picture_freq
             with own_draws(objective):
                 picture = pair_picture(*objective.pictures(encoder, self.windows))
             logger.record(f"{self.prefix}/pairs", Image(picture, "HWC"), exclude=NOT_PRINTED)
+            scores = score_matrix(objective, encoder, self.windows)
+            if scores is not None:
+                logger.record(f"{self.prefix}/scores", Image(score_picture(scores), "HWC"), exclude=NOT_PRINTED)
         self.sums, self.counts = {}, {}
 
     def _warn_at_chance(self, means: dict[str, float]) -> None:
@@ -110,17 +116,6 @@ class Monitor:
                 "observation looks the same to the head. The buffer may be empty, or the features have collapsed.",
                 stacklevel=2,
             )
-
-
-@contextmanager
-def own_draws(objective: Objective) -> Iterator[None]:
-    """Within this block the objective draws from a generator for looking only, always the same."""
-    generator = objective.generator
-    objective.generator = None if generator is None else torch.Generator(generator.device).manual_seed(0)
-    try:
-        yield
-    finally:
-        objective.generator = generator
 
 
 def pair_picture(anchors: Tensor, positives: Tensor, columns: int = 8) -> np.ndarray:

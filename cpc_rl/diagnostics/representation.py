@@ -43,3 +43,49 @@ def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
     :param t: sharpness of the potential
     """
     return torch.pdist(F.normalize(features.float(), dim=1)).square().mul(-t).exp().mean().log()
+
+
+def dormant_units(activations: Tensor, threshold: float = 0.025) -> Tensor:
+    """
+    Share of units whose mean absolute activation is at most ``threshold`` times the average one's of their layer.
+
+    Sokar et al. 2023, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning", section 3, definitions 3.1 and 3.2
+    (their thresholds: 0, 0.025, 0.1).
+
+    :param activations: shape ``(N, F)``, of one layer, after its activation function; or feature maps ``(N, C, h, w)``,
+        whose units are the ``C`` channels
+    :param threshold: tau of the paper
+    :return: scalar in [0, 1]; 1 if all activations are zero
+    """
+    size = activations.float().abs().transpose(0, 1).flatten(1).mean(dim=1)  # (F,)
+    return (size <= threshold * size.mean()).float().mean()
+
+
+def feature_norm(features: Tensor) -> Tensor:
+    """
+    Mean Euclidean norm.
+
+    :param features: shape ``(N, F)``
+    """
+    return features.float().norm(dim=1).mean()
+
+
+def linear_cka(x: Tensor, y: Tensor) -> Tensor:
+    """
+    Linear centred kernel alignment of two representations of the same inputs: 1 where one is a rotation and scaling of the
+    other, about 0 where they have nothing in common.
+
+    Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", section 3, equation 4 with the linear
+    kernel.
+
+    :param x: shape ``(N, F)``
+    :param y: shape ``(N, G)``
+    :return: scalar in [0, 1], a little above 0 for unrelated ones, the more so the smaller ``N``; 0 if either is constant
+    """
+    x, y = (features.double() - features.double().mean(dim=0) for features in (x, y))
+    if len(x) < x.shape[1] + y.shape[1]:  # the same figure from the (N, N) Gram matrices, which are smaller
+        gram_x, gram_y = x @ x.T, y @ y.T
+        together, apart = (gram_x * gram_y).sum(), gram_x.norm() * gram_y.norm()
+    else:
+        together, apart = (y.T @ x).square().sum(), (x.T @ x).norm() * (y.T @ y).norm()
+    return torch.where(apart > 0, together / apart.clamp(min=torch.finfo(torch.float64).tiny), 0.0)

@@ -1,0 +1,72 @@
+"""Where ``cpc-rl probe`` and ``cpc-rl look`` get a model and frames from."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from cpc_rl.diagnostics.features import frame_stack
+from cpc_rl.diagnostics.recording import Recording, load_recording, record
+from cpc_rl.diagnostics.saved_run import make_env, read_config
+
+
+@dataclass
+class FrameSource:
+    """The arguments that both commands have."""
+
+    run: Path
+    """A run's folder (model.zip in it or in checkpoints/), or a model.zip."""
+    env: str | None = None
+    """Id of the environment that frames come from; the run's own without."""
+    env_factory: str | None = None
+    """``module:function`` that makes it, for envs that need more than gymnasium.make."""
+    env_kwargs: str = "{}"
+    """Keywords for it, as a JSON object."""
+    data: Path | None = None
+    """An .npz file with frames instead of an environment."""
+    labels: list[str] = field(default_factory=list)
+    """Sources of labels: ``ram`` (Atari), ``info:KEY``, ``attr:PATH``; see the documentation of probes."""
+    frames: int = 10_000
+    """Number of frames to record."""
+    policy: Literal["random", "model"] = "random"
+    """Who acts while they are recorded."""
+    algo: str | None = None
+    """The model's algorithm, where no config.yaml tells it."""
+    encoder: Path | None = None
+    """An encoder.safetensors whose weights replace the model's."""
+    seed: int = 0
+    """Of the environment, the random actions, and what is drawn afterwards."""
+
+    def frames_of(self, model: BaseAlgorithm) -> Recording:
+        """
+        Read the frames, or play and record them.
+
+        :raises ValueError: if something given makes no sense
+        """
+        if self.data is not None:
+            return load_recording(self.data)
+        folder = self.run if self.run.is_dir() else self.run.parent
+        env = make_env(self.env_factory, self.env or read_config(folder).get("env"), _object(self.env_kwargs))
+        try:
+            stack = frame_stack(model, env)
+            actor = None if self.policy == "random" else _actor(model)
+            return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
+        finally:
+            env.close()
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-kwargs is no JSON: {error}; write it as '{{\"size\": 64}}'.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"--env-kwargs must be a JSON object, such as '{{\"size\": 64}}', not {text}.")
+    return value
+
+
+def _actor(model: BaseAlgorithm) -> Any:
+    # Recurrent policies act from an empty memory: good enough to bring frames in that the agent sees.
+    return lambda observation: model.predict(observation, deterministic=False)[0]

@@ -1,0 +1,144 @@
+"""A finished run, read from its folder: the model, its encoder and the heads that it was trained with."""
+
+import importlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import stable_baselines3
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from cpc_rl.attachment import choose_sites, find_sites
+from cpc_rl.encoding import load_encoder
+from cpc_rl.objectives import OBJECTIVES, Objective
+from cpc_rl.persistence import stored_state
+
+
+def load_model(
+    path: str | os.PathLike, algorithm: str | None = None, encoder: str | os.PathLike | None = None
+) -> BaseAlgorithm:
+    """
+    The model of a run, on the CPU unless it says otherwise, without an environment.
+
+    :param path: a run's folder with ``model.zip`` (or, while it trains, ``checkpoints/*/model.zip``), or the file itself
+    :param algorithm: such as ``"PPO"``, in any case; found in ``config.yaml`` beside the model if ``None``
+    :param encoder: a file of :func:`cpc_rl.save_encoder`, whose weights replace the model's
+    :raises ValueError: if there is no model, or nobody knows its algorithm
+    """
+    file = _model_file(Path(path))
+    name = algorithm or _algorithm(file)
+    if name is None:
+        raise ValueError(
+            f"Which algorithm {file} is of is not known, for there is no config.yaml beside it: name it (--algo PPO)."
+        )
+    model = _class(name).load(file, device="auto")
+    if encoder is not None:
+        load_encoder(model, encoder)
+    return model
+
+
+def load_objectives(model: BaseAlgorithm) -> dict[str, Objective]:
+    """
+    The objectives of the head that rides in a model's zip (of the critic's encoder where there are two), by name.
+
+    :return: empty if the model has none, or one that is not of :data:`cpc_rl.objectives.OBJECTIVES`
+    """
+    stored = stored_state(model)
+    if stored is None or not stored.get("heads"):
+        return {}
+    site = choose_sites(find_sites(model), "critic")[0]
+    entry = stored["heads"].get(site.role) or next(iter(stored["heads"].values()))
+    signature = json.loads(entry["signature"])
+    objectives: dict[str, Objective] = {}
+    for name, kind in signature["objectives"].items():
+        if name in OBJECTIVES and OBJECTIVES[name].__name__ == kind:
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                objective = OBJECTIVES[name].build(site.encoder, model.action_space, **signature["keywords"].get(name, {}))
+            objective.load_state_dict(entry["state"]["terms"][name]["objective"])
+            objective.generator = torch.Generator(model.device).manual_seed(0)
+            objectives[name] = objective.to(model.device)
+    return objectives
+
+
+def make_env(factory: str | None, env: str | None, keywords: dict[str, Any] | None = None) -> gym.Env:
+    """
+    :param factory: ``"module:function"``, called as ``function(env, **keywords)``; :func:`gymnasium.make` if ``None``
+    :param env: the id; a factory may do without
+    :raises ValueError: if there is no such module or function, or the environment cannot be made
+    """
+    make: Callable[..., Any] = gym.make
+    if factory is not None:
+        module, _, name = factory.partition(":")
+        try:
+            make = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"The factory {factory!r} must be 'module:function' of what can be imported: {error}.") from error
+    elif env is None:
+        raise ValueError("Which environment the frames shall come from is not said: give its id (--env), or a file of frames.")
+    try:
+        made = make(*([] if env is None else [env]), **(keywords or {}))
+    except (gym.error.Error, TypeError) as error:
+        raise ValueError(f"The environment {env!r} could not be made: {error}") from error
+    if not isinstance(made, gym.Env):
+        raise ValueError(f"The factory {factory!r} made a {type(made).__name__}, but it must make one gymnasium.Env.")
+    return made
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.yaml`` says of the run; empty if there is none."""
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return {}
+    try:
+        import yaml
+    except ImportError as error:
+        raise ValueError(f"Reading {file} needs PyYAML: pip install cpc-rl[train].") from error
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    run = content.get("run") if isinstance(content, dict) else None
+    return run if isinstance(run, dict) else {}
+
+
+def _model_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = [path / "model.zip", *sorted(path.glob("checkpoints/*/model.zip"), key=_number, reverse=True)]
+    for file in found:
+        if file.is_file():
+            return file
+    raise ValueError(f"There is no model in {path}: a run's folder holds model.zip, or checkpoints/*/model.zip.")
+
+
+def _number(file: Path) -> int:
+    return int((re.findall(r"\d+", file.parent.name) or ["0"])[-1])
+
+
+def _algorithm(file: Path) -> str | None:
+    for folder in file.parents[:3]:
+        recipe = read_config(folder).get("recipe")
+        if isinstance(recipe, dict) and recipe.get("algorithm"):
+            return str(recipe["algorithm"])
+    return None
+
+
+def _class(name: str) -> type[BaseAlgorithm]:
+    packages = [stable_baselines3]
+    try:
+        packages.append(importlib.import_module("sb3_contrib"))
+    except ImportError:
+        pass
+    known = {
+        key.lower(): value
+        for package in packages
+        for key, value in vars(package).items()
+        if isinstance(value, type) and issubclass(value, BaseAlgorithm)
+    }
+    if name.lower() not in known:
+        raise ValueError(
+            f"There is no algorithm {name!r}; there are {', '.join(sorted(cls.__name__ for cls in known.values()))}."
+        )
+    return known[name.lower()]
