@@ -86,6 +86,8 @@ def build_model(
     if isinstance(vec_env.observation_space, spaces.Dict):
         policy = policy.replace("Cnn", "MultiInput")
     policy_kwargs = _policy_keywords(recipe, algorithm, arm, vec_env.observation_space)
+    if issubclass(algorithm, OffPolicyAlgorithm):
+        keywords = with_replay_buffer(recipe, keywords)
     try:
         model = algorithm(policy, vec_env, seed=seed, device=device, policy_kwargs=policy_kwargs, **keywords)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -93,6 +95,24 @@ def build_model(
     # Travels in the model's zip as text, so that a saved model says what its actions and pictures mean.
     model.environment_settings = json.dumps(asdict(recipe.environment))  # type: ignore[attr-defined]
     return model
+
+
+def with_replay_buffer(recipe: Recipe, keywords: dict[str, Any]) -> dict[str, Any]:
+    """
+    The algorithm's keywords with the recipe's replay buffer.
+
+    :raises UserError: if there is no such buffer
+    """
+    if recipe.replay_buffer not in ("frames", "stock"):
+        raise UserError(f"There is no replay_buffer {recipe.replay_buffer!r}; known are frames and stock.")
+    stack = recipe.environment.frame_stack
+    if recipe.replay_buffer == "stock" or stack < 2:
+        return keywords
+    keywords = dict(keywords)
+    buffer_kwargs: dict[str, Any] = {"n_stack": stack}
+    if keywords.get("n_steps", 1) > 1:  # SB3 hands it to its own buffers only
+        buffer_kwargs |= {"n_steps": keywords.pop("n_steps"), "gamma": keywords.get("gamma", 0.99)}
+    return {**keywords, "replay_buffer_class": cpc_rl.FrameStackReplayBuffer, "replay_buffer_kwargs": buffer_kwargs}
 
 
 def _policy_keywords(recipe: Recipe, algorithm: type[BaseAlgorithm], arm: Arm, space: spaces.Space) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Recipe:
     objective: str = "cpc"
     objective_kwargs: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the objective's name
     callback: dict[str, Any] = field(default_factory=dict)  # ContrastiveCallback's other keywords
+    replay_buffer: str = "frames"  # each frame stored once, or "stock"; without a stack always Stable-Baselines3's own
     augmentation: str = "random_shift"  # of the RL batch, in the arms that have one
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 

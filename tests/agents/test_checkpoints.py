@@ -27,6 +27,7 @@ from agents.randomness import random_state, set_random_state, training_seed, und
 from agents.run import _keywords
 from agents.run_folder import RunFolder
 from agents.training import RunCallback
+from cpc_rl import FrameStackReplayBuffer
 from cpc_rl.persistence import stored_state
 from envs import make_vec_env
 from tests.agents.tiny import EVALUATED, tiny_configuration, tiny_run
@@ -120,7 +121,7 @@ def test_checkpoint_restores_model_heads_buffer_and_generators(
             seen["random"] = random_state()
             seen["counters"] = (self.model.num_timesteps, self.model._n_updates, self.model._current_progress_remaining)
             buffer = getattr(self.model, "replay_buffer", None)
-            seen["buffer"] = buffer and {"pos": buffer.pos, "full": buffer.full, "observations": buffer.observations.copy()}
+            seen["buffer"] = buffer and {"pos": buffer.pos, "full": buffer.full, "observations": stored(buffer)}
 
     monkeypatch.setattr(RunCallback, "pause", watched)
     configuration = tiny_configuration(algorithm)
@@ -143,10 +144,16 @@ def test_checkpoint_restores_model_heads_buffer_and_generators(
     assert same(heads, seen["heads"])
     if seen["buffer"]:
         buffer = model.replay_buffer  # type: ignore[attr-defined]
-        assert same({"pos": buffer.pos, "full": buffer.full, "observations": buffer.observations}, seen["buffer"])
+        assert same({"pos": buffer.pos, "full": buffer.full, "observations": stored(buffer)}, seen["buffer"])
     with undisturbed():
         set_random_state(torch.load(checkpoint / "random.pt", weights_only=True))
         assert same(random_state(), seen["random"])
+
+
+def stored(buffer: FrameStackReplayBuffer) -> np.ndarray:
+    """A copy of all observations that the buffer holds."""
+    slots = np.arange(buffer.size())
+    return np.stack([buffer.observations[slots, np.full_like(slots, env)] for env in range(buffer.n_envs)])
 
 
 def test_random_state_goes_through_a_file(tmp_path: Path) -> None:

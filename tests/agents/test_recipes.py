@@ -1,5 +1,6 @@
 """Every recipe in agents/recipes loads, builds, and takes its own callback."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from agents.build import build_callback, build_model, environment_keywords
 from agents.errors import UserError
 from agents.recipe import RECIPES, Recipe, load_recipe, read_recipe, recipe_from_dict
 from agents.schedules import read_value
-from cpc_rl import ContrastiveCallback
+from cpc_rl import ContrastiveCallback, FrameStackReplayBuffer
 from envs import make_vec_env
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_recipe
 
@@ -117,6 +118,24 @@ def test_what_does_not_fit_is_one_sentence() -> None:
         assert said in str(error.value)
     with pytest.raises(UserError, match="callback cannot be built"):
         build_callback(_hyperparameters(recipe, callback={"gradient": "sideways"}), parse_arm("curl", "curl"), 0)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_off_policy_frames_are_stored_once_unless_the_recipe_says_stock(n_steps: int) -> None:
+    recipe = load_recipe(IMAGES, "dqn")
+    recipe = _hyperparameters(recipe, hyperparameters={**recipe.hyperparameters, "n_steps": n_steps, "gamma": 0.9})
+    vec_env = make_vec_env(IMAGES, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
+    none = parse_arm("none", "cpc")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = build_model(recipe, vec_env, none, 0, "cpu", timesteps=50)
+    buffer = model.replay_buffer  # type: ignore[attr-defined]
+    assert isinstance(buffer, FrameStackReplayBuffer)
+    assert (buffer.n_stack, buffer.n_steps, buffer.gamma if n_steps > 1 else 0.9) == (4, n_steps, 0.9)
+    stock = build_model(_hyperparameters(recipe, replay_buffer="stock"), vec_env, none, 0, "cpu", timesteps=50)
+    assert type(stock.replay_buffer).__module__ == "stable_baselines3.common.buffers"  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="known are frames and stock"):
+        build_model(_hyperparameters(recipe, replay_buffer="tape"), vec_env, none, 0, "cpu", timesteps=50)
 
 
 def test_weighted_objectives_take_their_own_keywords_and_are_all_shuffled() -> None:
