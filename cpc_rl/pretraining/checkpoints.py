@@ -1,0 +1,44 @@
+"""Checkpoints that are written whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save_checkpoint(state: dict[str, Any], file: Path) -> None:
+    """
+    :param state: tensors, numbers and texts in dicts and lists
+    :param file: where to; an existing file is replaced at once
+    """
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            torch.save(state, opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_checkpoint(file: Path, signature: str) -> dict[str, Any] | None:
+    """
+    :param signature: of the run that wants to go on
+    :return: what was saved; ``None`` if there is no such file
+    :raises ValueError: if it cannot be read, or another run wrote it
+    """
+    if not file.exists():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise ValueError(f"{file} is no checkpoint that can be read ({error}): delete it to start anew.") from error
+    if state["signature"] != signature:
+        raise ValueError(
+            f"{file} was written with other settings than those of now, so that training cannot go on from it: give the same "
+            f"ones, or choose another folder.\nThen: {state['signature']}\nNow:  {signature}"
+        )
+    return state

@@ -1,0 +1,229 @@
+"""``pretrain``: an encoder from recorded images alone, without a reward."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, distributed
+
+from cpc_rl.encoder import IMAGE
+from cpc_rl.encoding import write_encoder
+from cpc_rl.monitor import Monitor
+from cpc_rl.pretraining.batches import Batch, EpisodeBatches, frame_by_frame
+from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
+from cpc_rl.pretraining.distributed import gather_rows, processes, rank, share, world_size
+from cpc_rl.pretraining.episodes import Episodes
+from cpc_rl.pretraining.extractor_choice import extractor_class
+from cpc_rl.pretraining.opening import Data, open_dataset
+from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
+from cpc_rl.pretraining.training import Learner, Training, stem
+from cpc_rl.sampling import Windows
+from cpc_rl.settings import Choice, HeadSettings
+from cpc_rl.windows import shorten
+
+
+class Pretrained(NamedTuple):
+    """What a pre-training ends with."""
+
+    encoder: Path
+    """``encoder.safetensors``, for :func:`cpc_rl.load_encoder`."""
+    skipped: list[str]
+    """What of the data was damaged, one text each; in every process all of it."""
+
+
+def pretrain(
+    dataset: Data | str | os.PathLike,
+    objective: Choice | Mapping[Choice, float] = "cpc",
+    extractor: str | type[BaseFeaturesExtractor] = "nature",
+    *,
+    out: str | os.PathLike,
+    objective_kwargs: Mapping[str, Any] | None = None,
+    extractor_kwargs: Mapping[str, Any] | None = None,
+    device: torch.device | str = "auto",
+    verbose: int = 1,
+    **training: Any,
+) -> Pretrained:
+    """
+    Train an encoder on recorded images, with the objectives, augmentations and windows that train beside an agent.
+
+    Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``. A run that was interrupted goes on
+    from its checkpoint when it is called again, in one process bit for bit. Under ``torchrun`` all processes work at one
+    training; its results are those of one process but for rounding, whatever their number.
+
+    :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
+    :param objective: see :class:`cpc_rl.ContrastiveCallback`
+    :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``), or any class of features extractors of images. Dict
+        observations get one for each image entry
+    :param out: folder of the run
+    :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`
+    :param extractor_kwargs: of the extractor, besides the space
+    :param device: ``"auto"``: a GPU, under torchrun the one of the process's local rank, if there is one
+    :param verbose: 1 to print a line with each entry in TensorBoard
+    :param training: see :class:`cpc_rl.pretraining.Training`
+    :raises ValueError: if a setting makes no sense, the data cannot be read or lacks what the objective needs
+    """
+    settings, out = Training(**training), Path(out)
+    choice = HeadSettings(objective=objective, objective_kwargs=dict(objective_kwargs or {}))
+    make, keywords = extractor_class(extractor), dict(extractor_kwargs or {})
+    device = _device(device)
+    if settings.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("precision is 'bf16', but this GPU does not compute in bfloat16: use 'float32'.")
+    data = open_dataset(dataset)
+    with processes(device):
+        encoder = _encoder(data.observation_space, make, keywords, settings).to(device)
+        learner = Learner(encoder, choice, data.action_space, settings)
+        signature = _signature(settings, choice, learner, make, keywords, data)
+        out.mkdir(parents=True, exist_ok=True)
+        state = load_checkpoint(out / "checkpoint.pt", signature)
+        first = 0
+        if state is not None:
+            learner.load_state_dict(state["learner"])
+            first = state["step"]
+        skipped = _train(learner, data, first, out, signature, verbose)
+        file = out / "encoder.safetensors"
+        if rank() == 0:
+            write_encoder(stem(encoder), file, keywords=keywords, observation_space=data.observation_space)
+        if world_size() > 1:
+            distributed.barrier()
+    if skipped and verbose and int(os.environ.get("RANK", "0")) == 0:
+        print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
+    return Pretrained(file, skipped)
+
+
+def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:
+    settings = learner.training
+    monitors = {name: Monitor(name) for name in learner.objectives}
+    skipped = dict.fromkeys(data.skipped)
+    for text in skipped:
+        _say(f"skipped: {text}")
+    with _logger(out) as logger:
+        since, at = time.perf_counter(), first
+        for step, batch in enumerate(_batches(learner, data, first), start=first):
+            for text in batch.skipped:
+                if text not in skipped:
+                    print(f"skipped: {text}", file=sys.stderr, flush=True)  # whichever process came upon it
+                skipped[text] = None
+            windows = _whole(batch.windows, learner, isinstance(data, Episodes))
+            metrics = learner.step(windows, step)
+            for name, objective in learner.objectives.items():
+                monitors[name].add(metrics[name], shorten(windows, objective.horizon))
+            done = step + 1
+            if done % settings.log_every == 0 or done == settings.steps:
+                for name, monitor in monitors.items():
+                    monitor.flush(logger, learner.encoder, learner.objectives[name], done)
+                logger.record("pretrain/learning_rate", learner.optimizer.param_groups[0]["lr"])
+                logger.record("pretrain/windows_per_second", _rate(since, (done - at) * settings.batch_size))
+                since, at = time.perf_counter(), done
+                if verbose:
+                    _say(_line(done, settings.steps, logger.name_to_value))
+                logger.dump(done)
+            if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
+                state = {"signature": signature, "step": done, "learner": learner.state_dict()}
+                save_checkpoint(state, out / "checkpoint.pt")
+    if world_size() > 1:
+        everyone: list[Any] = [None] * world_size()
+        distributed.all_gather_object(everyone, list(skipped))
+        skipped = dict.fromkeys(text for own in everyone for text in own)
+    return list(skipped)
+
+
+def _batches(learner: Learner, data: Data, first: int) -> Iterator[Batch]:
+    settings = learner.training
+    if not isinstance(data, Episodes):
+        return data.stream(
+            first,
+            settings.steps,
+            batch_size=settings.batch_size,
+            horizon=learner.horizon,
+            per_trajectory=learner.per_trajectory,
+            seed=settings.seed,
+        )
+    rows = share(settings.batch_size, rank(), world_size())
+    batches = EpisodeBatches(data, settings.batch_size, learner.horizon, learner.per_trajectory, settings.seed, rows)
+    return batches.stream(first, settings.steps, settings.workers, pin=learner.device.type == "cuda")
+
+
+def _whole(windows: Windows, learner: Learner, divided: bool) -> Windows:
+    """The batch on the device, with the rows of all processes."""
+
+    def whole(part: Tensor) -> Tensor:
+        moved = part.to(learner.device, non_blocking=True)
+        return gather_rows(moved, learner.training.batch_size) if divided else moved
+
+    images = windows.observations
+    observations = {key: whole(part) for key, part in images.items()} if isinstance(images, dict) else whole(images)
+    gathered = Windows(observations, *(whole(column) for column in windows[1:]))
+    return frame_by_frame(gathered) if divided and world_size() > 1 else gathered
+
+
+def _encoder(
+    space: spaces.Space, make: type[BaseFeaturesExtractor], keywords: Mapping[str, Any], training: Training
+) -> ShardedEncoder:
+    entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {IMAGE: space}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
+    bf16 = training.precision == "bf16"
+    return ShardedEncoder(dict(extractors), space, pieces=training.accumulate, bf16=bf16)
+
+
+def _signature(
+    training: Training,
+    choice: HeadSettings,
+    learner: Learner,
+    make: type[BaseFeaturesExtractor],
+    keywords: Mapping[str, Any],
+    data: Data,
+) -> str:
+    """A text that is the same for two runs of which one can go on where the other stopped."""
+    content = {
+        "training": training.identity,
+        "objectives": {name: type(objective).__name__ for name, objective in learner.objectives.items()},
+        "weights": choice.weights,
+        "keywords": choice.keywords,
+        "extractor": f"{make.__module__}.{make.__qualname__}",
+        "extractor_keywords": dict(keywords),
+        "frames": int(data.lengths.sum()) if isinstance(data, Episodes) else data.windows.replay_buffer.size(),
+        "observations": str(data.observation_space),
+    }
+    return json.dumps(content, default=repr, sort_keys=True)
+
+
+def _device(device: torch.device | str) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+@contextmanager
+def _logger(out: Path) -> Iterator[Logger]:
+    """TensorBoard's in the first process, one that forgets everything in the others."""
+    logger = Logger(os.fspath(out), [TensorBoardOutputFormat(os.fspath(out))] if rank() == 0 else [])
+    try:
+        yield logger
+    finally:
+        logger.close()
+
+
+def _rate(since: float, count: int) -> float:
+    return count / max(time.perf_counter() - since, 1e-9)
+
+
+def _line(step: int, steps: int, values: Mapping[str, Any]) -> str:
+    shown = {name.removeprefix("contrastive/"): value for name, value in values.items() if isinstance(value, float | int)}
+    wanted = ("/loss", "/accuracy", "/mi_lower_bound", "effective_rank", "windows_per_second")
+    return f"{step}/{steps}  " + "  ".join(f"{name} {shown[name]:.4g}" for name in shown if name.endswith(wanted))
+
+
+def _say(text: str) -> None:
+    if rank() == 0:
+        print(text, file=sys.stderr, flush=True)

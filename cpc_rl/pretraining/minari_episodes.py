@@ -1,0 +1,120 @@
+"""Minari datasets: the recorded episodes of the Farama Foundation's format, read frame by frame."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from PIL import Image
+
+from cpc_rl.pretraining.episodes import ChannelsFirst, DamagedError, Episodes, Segment
+from cpc_rl.windows import action_layout, encode_actions
+
+NEEDED = ("observations", "actions", "rewards")
+
+
+class MinariEpisodes(Episodes):
+    """
+    The episodes of one Minari dataset in its HDF5 format. Entries of a Dict observation that are no images are not read.
+
+    :param folder: that holds ``data/metadata.json``, or the ``data`` folder itself
+    :raises ValueError: if it is no Minari dataset that can be read, or it has no images
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        try:
+            import h5py
+            from minari.dataset.minari_storage import MinariStorage, is_image_space
+        except ImportError as error:
+            raise ValueError(
+                f"Reading a Minari dataset needs the package {error.name}: pip install 'cpc_rl[pretrain]'."
+            ) from error
+        folder = Path(folder)
+        data = folder / "data" if (folder / "data" / "metadata.json").exists() else folder
+        try:
+            storage: Any = MinariStorage.read(data)
+        except (ValueError, KeyError, AssertionError, OSError) as error:
+            raise ValueError(f"{folder} is no readable Minari dataset: {error}.") from error
+        self.file = data / "main_data.hdf5"
+        if not self.file.exists():
+            raise ValueError(f"{folder} is a Minari dataset in another format than HDF5, the one that is read here.")
+        self._images = ChannelsFirst(storage.observation_space)
+        self.observation_space = self._images.space
+        self.action_space = _vector_space(storage.action_space)
+        entries = storage.observation_space.spaces if self._images.is_dict else {"": storage.observation_space}
+        self._jpeg = {key for key in self._images.orders if storage.jpeg_encoding and is_image_space(entries[key])}
+        self._opened: tuple[int, Any] | None = None
+        self.names, lengths, self.skipped = [], [], []
+        try:
+            with h5py.File(self.file, "r") as opened:
+                for number in range(max(storage.total_episodes, len(opened.keys()))):
+                    try:
+                        lengths.append(self._length(opened[f"episode_{number}"]))
+                        self.names.append(f"episode_{number}")
+                    except (KeyError, OSError, RuntimeError, ValueError) as error:
+                        self.skipped.append(f"{self.file}, episode_{number}: {error}")
+        except OSError as error:
+            raise ValueError(f"{self.file} cannot be read, it may be half-written: {error}.") from error
+        self.lengths = np.array(lengths, dtype=np.int64)
+
+    def read(self, episode: int, start: int, stop: int) -> Segment:
+        name = self.names[episode]
+        try:
+            group = self._file()[name]
+            frames = {key: self._frames(group, key, start, stop) for key in self._images.orders}
+            rewards = group["rewards"][start : stop - 1].astype(np.float32)
+            if self.action_space is None:
+                actions = np.zeros((stop - start - 1, 0), dtype=np.float32)
+            else:
+                actions = _encoded(group["actions"][start : stop - 1], self.action_space)
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self.file}, {name}: {error}") from error
+        return Segment(self._images(frames), actions, rewards)
+
+    def _entry(self, group: Any, key: str) -> Any:
+        return group["observations"][key] if key else group["observations"]
+
+    def _length(self, group: Any) -> int:
+        """Frames of an episode, one more than its steps, if all of it is there."""
+        missing = [name for name in NEEDED if name not in group]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
+        lengths = {len(self._entry(group, key)) for key in self._images.orders}
+        if len(lengths) > 1 or lengths.pop() != len(group["rewards"]) + 1:
+            raise ValueError("its observations are not one more than its rewards")
+        return len(group["rewards"]) + 1
+
+    def _frames(self, group: Any, key: str, start: int, stop: int) -> NDArray:
+        stored = self._entry(group, key)[start:stop]
+        if key not in self._jpeg:
+            return stored
+        return np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(row).tobytes()))) for row in stored])
+
+    def _file(self) -> Any:
+        """The open file of this process: HDF5's handles must not be shared."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            import h5py
+
+            self._opened = os.getpid(), h5py.File(self.file, "r")
+        return self._opened[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+
+def _vector_space(space: spaces.Space) -> spaces.Space | None:
+    """The space, or ``None`` if its actions cannot be written as one vector."""
+    try:
+        action_layout(space)
+    except ValueError:
+        return None
+    return space
+
+
+def _encoded(actions: NDArray, space: spaces.Space) -> NDArray[np.float32]:
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        actions = actions - space.start  # encode_actions counts from 0
+    return encode_actions(actions.reshape(len(actions), -1), space)

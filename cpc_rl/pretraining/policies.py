@@ -1,0 +1,89 @@
+"""Who acts while episodes are recorded."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
+
+
+class Policy(ABC):
+    """
+    Observations in, actions out.
+
+    :ivar name: as the dataset's metadata call it
+    """
+
+    name: str
+
+    @abstractmethod
+    def seed(self, seed: int) -> None:
+        """Start its draws anew."""
+
+    def reset(self) -> None:  # noqa: B027, most have nothing to forget
+        """Called before each episode."""
+
+    @abstractmethod
+    def __call__(self, observation: Any) -> Any:
+        """:return: an action of the environment's space"""
+
+
+class RandomPolicy(Policy):
+    """
+    Uniform actions.
+
+    :param action_space: of the environment
+    """
+
+    name = "random"
+
+    def __init__(self, action_space: spaces.Space) -> None:
+        self.action_space = action_space
+
+    def seed(self, seed: int) -> None:
+        self.action_space.seed(seed)
+
+    def __call__(self, observation: Any) -> Any:
+        return self.action_space.sample()
+
+
+class TrainedPolicy(Policy):
+    """
+    A model's own actions, drawn as in training (not the most likely ones, which would repeat themselves).
+
+    :param model: of SB3 or sb3-contrib, recurrent ones too
+    :param observation_space: of the environment
+    :raises ValueError: if the model was trained on other observations
+    """
+
+    def __init__(self, model: BaseAlgorithm, observation_space: spaces.Space) -> None:
+        wanted = model.observation_space
+        if observation_space != wanted and _turned(observation_space) != wanted:
+            raise ValueError(
+                f"The model takes observations of {wanted}, but the environment gives {observation_space}: make it as it "
+                "was for training, by an environment factory."
+            )
+        self.model, self.name = model, type(model).__name__
+        self.state: Any = None
+        self.start = np.ones(1, dtype=bool)
+
+    def seed(self, seed: int) -> None:
+        self.model.set_random_seed(seed)
+
+    def reset(self) -> None:
+        self.state, self.start = None, np.ones(1, dtype=bool)
+
+    def __call__(self, observation: Any) -> Any:
+        action, self.state = self.model.predict(observation, state=self.state, episode_start=self.start)
+        self.start = np.zeros(1, dtype=bool)
+        return action if action.ndim else action.item()
+
+
+def _turned(space: spaces.Space) -> spaces.Space | None:
+    """The space with its channels first, as models take it."""
+    try:
+        return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
+    except (AssertionError, AttributeError):
+        return None

@@ -1,0 +1,55 @@
+"""The replay buffer of a Stable-Baselines3 run as a data set."""
+
+import os
+from collections.abc import Iterator
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.save_util import load_from_pkl
+
+from cpc_rl.pretraining.batches import Batch
+from cpc_rl.replay_windows import ReplayWindows
+
+
+class ReplayData:
+    """
+    What ``model.save_replay_buffer`` wrote, read whole into memory as it is no other way. It is a pickle, which runs code when
+    it is opened: open none from a source that you do not trust.
+
+    :param file: the ``.pkl``
+    :raises ValueError: if it holds no replay buffer with images
+    """
+
+    def __init__(self, file: str | os.PathLike) -> None:
+        try:
+            buffer = load_from_pkl(os.fspath(file))
+            self.windows = ReplayWindows(buffer, buffer.action_space)
+        except (OSError, EOFError, AttributeError, ImportError, ValueError) as error:
+            raise ValueError(f"{file} is no replay buffer that can be read: {error}.") from error
+        except Exception as error:  # a damaged pickle raises anything
+            raise ValueError(f"{file} is no pickle that can be read: {error!r}.") from error
+        space = buffer.observation_space
+        entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        images = {key: entry for key, entry in entries.items() if is_image_space(entry)}
+        if not images:
+            raise ValueError(f"{file} holds observations of {space}, but pre-training needs images.")
+        self.observation_space: spaces.Space = spaces.Dict(images) if isinstance(space, spaces.Dict) else space
+        self.keys = tuple(images) if isinstance(space, spaces.Dict) else None
+        self.action_space: spaces.Space | None = buffer.action_space
+        self.skipped: list[str] = []
+
+    def stream(
+        self, first: int, last: int, *, batch_size: int, horizon: int, per_trajectory: int, seed: int
+    ) -> Iterator[Batch]:
+        """
+        The batches ``first .. last - 1``, each a function of the seed and its number.
+
+        :raises ValueError: if the buffer holds fewer windows than a batch
+        """
+        for number in range(first, last):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            windows = self.windows.sample(batch_size, horizon, generator, "cpu", self.keys, per_trajectory)
+            if windows is None:
+                raise ValueError(f"The replay buffer holds fewer than {batch_size} windows: make the batch smaller.")
+            yield Batch(windows, [])

@@ -1,0 +1,64 @@
+"""Two processes with half the batch each make what one makes of all of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from cpc_rl.extractors import NatureExtractor
+from tests.pretraining.ranks import OBJECTIVES, Normalised, all_outcomes, learner, outcome, windows
+
+ROOT = Path(__file__).parents[2]
+
+
+def torchrun(count: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *arguments]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    # A bias that a normalisation follows has a gradient of zero by right and of rounding in fact: next to the largest one.
+    largest = max(float(value.abs().max()) for key, value in wanted.items() if key.startswith("gradient"))
+    for key, value in wanted.items():
+        scale = max(float(value.abs().max()), 0.1 * largest) if value.is_floating_point() else 0.0
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5 * scale, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_every_objective_has_the_loss_and_the_gradients_of_one_process(tmp_path: Path) -> None:
+    done = torchrun(2, "tests/pretraining/ranks.py", str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    wanted = all_outcomes()
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}-of-2.pt")
+        assert found.keys() == wanted.keys()
+        for name in wanted:
+            close(found[name], wanted[name])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_pieces_have_the_gradient_of_the_whole_batch(name: str) -> None:
+    close(outcome(name, NatureExtractor, pieces=3), outcome(name, NatureExtractor))
+
+
+def test_pieces_and_batch_statistics_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="accumulate is 2"):
+        learner("simclr", Normalised, pieces=2)
+
+
+def test_one_process_is_the_plain_encoder() -> None:
+    """The encoder that divides its work makes, undivided, what the one of training beside RL makes."""
+    from cpc_rl.encoder import Encoder
+
+    made = learner("stdim", NatureExtractor)
+    plain = Encoder({"image": made.encoder.extractors["image"]}, made.encoder.observation_space)
+    frames = windows(2).observations[:, 0]  # type: ignore[call-overload]
+    features, maps = made.encoder.with_maps(frames)
+    plain_features, plain_maps = plain.with_maps(frames)
+    assert torch.equal(features, plain_features) and torch.equal(maps["image"], plain_maps["image"])
+    assert torch.equal(made.encoder(frames), plain(frames))
