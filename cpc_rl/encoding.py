@@ -1,5 +1,6 @@
 """Features of a trained model: computed, written to a safetensors file and read from one."""
 
+import itertools
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
+from cpc_rl.transfer import Train, TransferCallback
 
 FORMAT = "cpc_rl.encoder.1"
 
@@ -101,19 +103,45 @@ def write_encoder(
     return file
 
 
-def load_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> None:
+def load_encoder(
+    model: BaseAlgorithm,
+    file: str | os.PathLike,
+    train: Train = "fine-tune",
+    unfreeze_at: int | None = None,
+    lr_scale: float = 1.0,
+) -> TransferCallback:
     """
     Put the weights of a file written by :func:`save_encoder` into every features extractor of the model: actor's,
-    critic's and target networks'. Nothing is changed unless all of it fits.
+    critic's and target networks'. Nothing is changed unless all of it fits. What the optimisers know of the old weights
+    (Adam's moments) is forgotten.
 
-    :raises ValueError: if the file cannot be read, or a layer does not fit, naming it and both shapes
+    What happens to the encoder from then on is done by the callback that is returned: with ``train="frozen"``,
+    ``unfreeze_at`` or ``lr_scale`` pass it to ``learn(callback=...)``, in a list with others if there are any. Without these
+    it has nothing to do.
+
+    :param model: of any of SB3's and sb3-contrib's algorithms with an optimiser
+    :param file: of any model or environment whose extractor has layers of the same names and shapes
+    :param train: ``"fine-tune"`` or ``"frozen"``
+    :param unfreeze_at: see :class:`cpc_rl.TransferCallback`
+    :param lr_scale: see :class:`cpc_rl.TransferCallback`
+    :return: the callback
+    :raises ValueError: if the file cannot be read, or a layer does not fit, naming it and both shapes; if a setting makes no
+        sense
     """
+    callback = TransferCallback(train, unfreeze_at, lr_scale)
+    _load_weights(model, file)
+    callback.expect_learn()
+    return callback
+
+
+def _load_weights(model: BaseAlgorithm, file: str | os.PathLike) -> None:
     try:
         with safe_open(os.fspath(file), framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{os.fspath(file)} is not a readable safetensors file: {error}.") from error
-    extractors = [site.extractor for site in find_sites(model)] + target_extractors(model)
+    sites = find_sites(model)
+    extractors = [site.extractor for site in sites] + target_extractors(model)
     for extractor in extractors:
         own = extractor.state_dict()
         for name in sorted(own.keys() | tensors.keys()):
@@ -125,6 +153,9 @@ def load_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> None:
                 )
     for extractor in extractors:
         extractor.load_state_dict(tensors)
+    for site in sites:
+        for optimizer, parameter in itertools.product(site.optimizers, site.extractor.parameters()):
+            optimizer.state.pop(parameter, None)
 
 
 def _site(model: BaseAlgorithm) -> Site:
