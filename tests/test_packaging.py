@@ -15,8 +15,9 @@ def test_wheel_holds_cpc_rl_alone(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     folders = {name.partition("/")[0] for name in names}
     assert folders == {"cpc_rl", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}
-    sources = {str(file.relative_to(ROOT)) for file in (ROOT / "cpc_rl").rglob("*.py")}
-    assert {name for name in names if name.startswith("cpc_rl/")} == sources | {"cpc_rl/py.typed"}
+    files = [file for file in (ROOT / "cpc_rl").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert {file.suffix for file in files} <= {".py", ".typed", ".csv"}
+    assert {name for name in names if name.startswith("cpc_rl/")} == {str(file.relative_to(ROOT)) for file in files}
 
 
 def test_package_imports_nothing_of_the_checkout() -> None:
