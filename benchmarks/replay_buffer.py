@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -107,17 +108,18 @@ def n_bytes(buffer: Any) -> int:
 
 def in_turn(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """
-    Median milliseconds of each way. In every round each has its turn: a call that is not timed, since it pays for memory that
-    the one before gave back to the system, and two that are.
+    Median milliseconds of processor time of each way; on one thread of an idle machine that is the time on the wall. In every
+    round each has its turn: a call that is not timed, since it pays for memory that the one before gave back to the system,
+    and two that are.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             way()
-            start = time.perf_counter()
+            start = time.process_time()
             way()
             way()
-            times[name].append(500 * (time.perf_counter() - start))
+            times[name].append(500 * (time.process_time() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -138,9 +140,9 @@ def replay(frames: Frames, n_stack: int, size: int, rounds: int, timed: bool) ->
     added: dict[str, list[float]] = {name: [] for name in buffers}
     for obs, next_obs, done in stacks(frames, n_stack):
         for name, buffer in buffers.items():
-            start = time.perf_counter()
+            start = time.process_time()
             buffer.add(obs, next_obs, np.zeros((1, 3), np.float32), np.zeros(1), np.array([done]), [{}])
-            added[name].append(1000 * (time.perf_counter() - start))
+            added[name].append(1000 * (time.process_time() - start))
     if not all(buffer.full for buffer in buffers.values()):
         raise RuntimeError("The rings have not wrapped.")
     check_same(buffers)
@@ -195,16 +197,21 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     sources = {"CarRacing": car_racing(size + size // 8), "noise": noise(size + size // 8)}
-    peer = "" if PEER else " The package sb3-extra-buffers, or its zstd, was not importable: no row for it."
+    peer = "The package sb3-extra-buffers, or its zstd, was not importable: no row for it."
+    if PEER:
+        peer = f"sb3-extra-buffers is version {version('sb3_extra_buffers')}."
     print("# Buffers that store each frame once\n")
+    print(f"84 x 84 RGB, one environment, rings of {size} transitions, filled and wrapped; in brackets: how many times less")
     print(
-        f"84 x 84 RGB, one environment, rings of {size} transitions, filled and wrapped; in brackets: how many times less than"
+        f"than SB3's buffer. Milliseconds are processor time, medians of {rounds} rounds in turn, on one thread of a machine"
     )
     print(
-        f"SB3's buffer. Medians of {rounds} rounds in turn on {platform.machine()}, 1 thread, torch {torch.__version__}. All"
+        f"({platform.machine()}, torch {torch.__version__}) that had other work too. Where SB3's time jumps from one batch size"
     )
-    print("buffers gave the same samples. Bytes are those of the arrays and, for compressed ones, of the objects in them.")
-    print(f"CarRacing is this project's fast picture; noise has episodes of {EPISODE} steps.{peer} Command: `{COMMAND}`.\n")
+    print("to the next, its arrays have become too large for the allocator to keep, and every sample pays for new pages.")
+    print("All buffers gave the same samples. Bytes are those of the arrays and, for compressed ones, of the objects in them.")
+    print(f"CarRacing is this project's fast picture; noise has episodes of {EPISODE} steps. {peer}\n")
+    print(f"Command: `{COMMAND}`.\n")
     results: dict[str, Any] = {}
     for n_stack in STACKS:
         for source, frames in sources.items():
