@@ -202,13 +202,11 @@ def main() -> None:
         peer = f"sb3-extra-buffers is version {version('sb3_extra_buffers')}."
     print("# Buffers that store each frame once\n")
     print(f"84 x 84 RGB, one environment, rings of {size} transitions, filled and wrapped; in brackets: how many times less")
+    print(f"than SB3's buffer. Milliseconds are processor time, medians of {rounds} rounds in turn, on one thread of a")
     print(
-        f"than SB3's buffer. Milliseconds are processor time, medians of {rounds} rounds in turn, on one thread of a machine"
+        f"machine ({platform.machine()}, torch {torch.__version__}) that had other work too. Where SB3's time jumps from one"
     )
-    print(
-        f"({platform.machine()}, torch {torch.__version__}) that had other work too. Where SB3's time jumps from one batch size"
-    )
-    print("to the next, its arrays have become too large for the allocator to keep, and every sample pays for new pages.")
+    print("batch size to the next, its arrays are too large for the allocator to keep: every sample pays for new pages.")
     print("All buffers gave the same samples. Bytes are those of the arrays and, for compressed ones, of the objects in them.")
     print(f"CarRacing is this project's fast picture; noise has episodes of {EPISODE} steps. {peer}\n")
     print(f"Command: `{COMMAND}`.\n")
