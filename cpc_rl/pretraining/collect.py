@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +81,8 @@ def collect(
             done, episode = done + len(recorded.rewards), episode + 1
         text = os.fspath(out)
         name = text.removeprefix(MINARI) if text.startswith(MINARI) else folder.name
-        storage.update_metadata({"dataset_id": name, "algorithm_name": policy.name, "seed": seed})
+        about = {"dataset_id": name, "algorithm_name": policy.name, "seed": seed, "minari_version": version("minari")}
+        storage.update_metadata(about)
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
     finally:

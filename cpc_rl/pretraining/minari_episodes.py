@@ -1,6 +1,7 @@
 """Minari datasets: the recorded episodes of the Farama Foundation's format, read frame by frame."""
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,13 @@ class MinariEpisodes(Episodes):
             group = self._file()[name]
             frames = {key: self._frames(group, key, start, stop) for key in self._images.orders}
             rewards = group["rewards"][start : stop - 1].astype(np.float32)
-            if self.action_space is None:
-                actions = np.zeros((stop - start - 1, 0), dtype=np.float32)
-            else:
-                actions = _encoded(group["actions"][start : stop - 1], self.action_space)
+            taken = None if self.action_space is None else group["actions"][start : stop - 1]
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise DamagedError(f"{self.file}, {name}: {error}") from error
+        if taken is None or self.action_space is None:
+            actions = np.zeros((stop - start - 1, 0), dtype=np.float32)
+        else:
+            actions = _encoded(taken, self.action_space)
         return Segment(self._images(frames), actions, rewards)
 
     def _entry(self, group: Any, key: str) -> Any:
@@ -117,4 +119,4 @@ def _vector_space(space: spaces.Space) -> spaces.Space | None:
 def _encoded(actions: NDArray, space: spaces.Space) -> NDArray[np.float32]:
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         actions = actions - space.start  # encode_actions counts from 0
-    return encode_actions(actions.reshape(len(actions), -1), space)
+    return encode_actions(actions.reshape(len(actions), math.prod(actions.shape[1:])), space)

@@ -41,6 +41,9 @@ def make(env_id: str) -> gymnasium.Env:
 
 
 def rolling_data(folder: Path, steps: int = 100, jpeg: bool = False) -> Path:
-    """A recorded data set in the folder's ``data``."""
-    env = Rolling()
+    """A recorded data set; JPEG has no images with one channel, so that these are without that axis."""
+    env: gymnasium.Env = Rolling()
+    if jpeg:
+        flat = spaces.Box(0, 255, (36, 36), np.uint8)
+        env = gymnasium.wrappers.TransformObservation(env, lambda image: image[:, :, 0], flat)
     return collect(env, RandomPolicy(env.action_space), steps=steps, out=folder / "rolling", jpeg=jpeg).folder

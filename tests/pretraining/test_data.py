@@ -1,0 +1,214 @@
+"""Recorded data: what is read is what was recorded, windows stay in their episodes, what is damaged is named and skipped."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from torch import Tensor
+
+from cpc_rl.pretraining import ImageEpisodes, MinariEpisodes, ReplayData, open_dataset
+from cpc_rl.pretraining.batches import Batch, EpisodeBatches
+from cpc_rl.pretraining.episodes import ChannelsFirst
+from cpc_rl.pretraining.starts import Starts
+from tests.pretraining.toy import MOVES, rolling_data
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rolling_data(tmp_path_factory.mktemp("recorded"), steps=100)
+
+
+def images(batch: Batch) -> Tensor:
+    assert isinstance(batch.windows.observations, Tensor)
+    return batch.windows.observations
+
+
+def test_minari_reads_what_minari_itself_reads(recorded: Path) -> None:
+    from minari import MinariDataset
+
+    data = open_dataset(recorded)
+    assert isinstance(data, MinariEpisodes) and data.observation_space.shape == (1, 36, 36) and data.skipped == []
+    theirs = list(MinariDataset(recorded / "data"))
+    assert data.lengths.tolist() == [len(episode.rewards) + 1 for episode in theirs] == [8] * 14 + [3]
+    for number in (0, 5, 14):
+        episode = theirs[number]
+        segment = data.read(number, 1, 3)
+        assert np.array_equal(segment.observations, episode.observations[1:3].transpose(0, 3, 1, 2))
+        assert np.array_equal(segment.actions, np.eye(4, dtype=np.float32)[episode.actions[1:2]])
+        assert np.array_equal(segment.rewards, episode.rewards[1:2])
+
+
+def test_jpeg_is_decoded_as_minari_does(tmp_path: Path) -> None:
+    from minari import MinariDataset
+
+    folder = rolling_data(tmp_path, steps=7, jpeg=True)
+    theirs = next(iter(MinariDataset(folder / "data")))
+    mine = MinariEpisodes(folder).read(0, 2, 6)
+    assert np.array_equal(mine.observations, theirs.observations[2:6, None])
+
+
+def test_windows_stay_in_their_episode(recorded: Path) -> None:
+    """Each window's frames follow from each other by its actions; beyond the end the last frame stays, with nothing else."""
+    horizon = 4
+    data = MinariEpisodes(recorded)
+    batch = EpisodeBatches(data, 80, horizon, seed=1)[3]
+    windows, frames = batch.windows, images(batch)
+    grids = frames[:, :, 0, ::9, ::9].numpy()  # (B, L, 4, 4)
+    for b in range(80):
+        left = int(data.lengths[windows.episode[b]]) - int(windows.step[b]) - 1  # frames after the first, to the end
+        assert windows.mask[b].tolist() == [i <= left for i in range(horizon + 1)] and left >= 1
+        for i in range(horizon):
+            if i < left:
+                axis, shift = MOVES[int(windows.actions[b, i].argmax())]
+                assert np.array_equal(grids[b, i + 1], np.roll(grids[b, i], shift, axis))
+                assert windows.rewards[b, i] == windows.actions[b, i].argmax()
+            else:
+                assert np.array_equal(grids[b, i + 1], grids[b, left])
+                assert not windows.actions[b, i].any() and windows.rewards[b, i] == 0
+    assert len(set(zip(windows.episode.tolist(), windows.step.tolist(), strict=True))) == 80
+    assert not windows.mask.all() and all(frames[:, i].is_contiguous() for i in range(horizon + 1))
+
+
+def test_every_start_is_drawn_as_often() -> None:
+    starts = Starts(np.array([4, 1, 2, 5]), horizon=3)
+    assert starts.total == 3 + 0 + 1 + 4
+    counts = np.zeros((4, 5))
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        np.add.at(counts, starts.draw(4, 1, rng), 1)
+    possible = counts[[0, 0, 0, 2, 3, 3, 3, 3], [0, 1, 2, 0, 0, 1, 2, 3]]
+    assert counts.sum() == possible.sum() == 8000 and np.abs(possible - 1000).max() < 100  # standard deviation 22
+    assert Starts(np.array([4, 1]), horizon=0).total == 5
+
+
+def test_groups_come_from_one_episode() -> None:
+    starts = Starts(np.array([9, 9, 3, 9]), horizon=1)
+    for seed in range(20):
+        episodes, first = starts.draw(12, 4, np.random.default_rng(seed))
+        runs = 1 + int((np.diff(episodes) != 0).sum())
+        assert runs == len(set(episodes.tolist())) <= 4
+        assert len(set(zip(episodes.tolist(), first.tolist(), strict=True))) == 12
+    assert len(starts.draw(26, 4, np.random.default_rng(0))[0]) == 26  # all there are
+    with pytest.raises(ValueError, match="has 26 windows, but a batch has 27"):
+        starts.draw(27, 4, np.random.default_rng(0))
+
+
+def test_batches_depend_neither_on_workers_nor_on_where_they_begin(recorded: Path) -> None:
+    batches = EpisodeBatches(MinariEpisodes(recorded), 8, 2, seed=5)
+    here = [images(batch) for batch in batches.stream(0, 4, workers=0)]
+    before = torch.get_rng_state()
+    there = [images(batch) for batch in batches.stream(2, 4, workers=2)]
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(here[2:], there, strict=True))
+    assert not torch.equal(here[0], here[1])
+    halves = [EpisodeBatches(MinariEpisodes(recorded), 8, 2, seed=5, rows=rows)[1] for rows in (slice(0, 3), slice(3, 8))]
+    assert torch.equal(torch.cat([images(half) for half in halves]), here[1])
+
+
+def test_a_damaged_episode_is_named_and_skipped(recorded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(recorded, folder)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_3"]["rewards"]
+        del file["episode_5"]
+    data = MinariEpisodes(folder)
+    assert len(data.lengths) == 13
+    assert [text.split(", ")[1].split(":")[0] for text in data.skipped] == ["episode_3", "episode_5"]
+
+
+def test_a_half_written_file_says_so(recorded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(recorded, folder)
+    file = folder / "data" / "main_data.hdf5"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"main_data.hdf5 cannot be read, it may be half-written"):
+        MinariEpisodes(folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two folders with 3 and 12 images whose colour tells which they are."""
+    for folder, count in (("a", 3), ("b", 12)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            image = np.zeros((36, 40, 3), np.uint8)
+            image[:] = (number, 7, 100 if folder == "a" else 200)  # OpenCV writes blue, green, red
+            cv2.imwrite(str(tmp_path / folder / f"frame_{number}.png"), image)
+    return tmp_path
+
+
+def test_a_folder_of_images_is_an_episode_in_the_order_of_its_numbers(pictures: Path) -> None:
+    data = open_dataset(pictures)
+    assert isinstance(data, ImageEpisodes) and data.action_space is None
+    assert data.lengths.tolist() == [3, 12] and data.observation_space.shape == (3, 36, 40)
+    read = data.read(1, 1, 12).observations
+    assert isinstance(read, np.ndarray)
+    assert read[:, 2, 0, 0].tolist() == list(range(1, 12))  # frame_2 before frame_10
+    assert (read[:, 0] == 200).all() and (read[:, 1] == 7).all()  # red, green, blue
+    assert data.read(1, 1, 12).actions.shape == (10, 0)
+    small = ImageEpisodes(pictures, image_size=(20, 20), grayscale=True)
+    assert small.read(0, 0, 2).observations.shape == (2, 1, 20, 20)  # type: ignore[union-attr]
+
+
+def test_damaged_images_are_named_and_other_windows_take_their_place(pictures: Path) -> None:
+    (pictures / "b" / "frame_4.png").write_bytes(b"no image")
+    cv2.imwrite(str(pictures / "b" / "frame_7.png"), np.zeros((8, 8, 3), np.uint8))
+    batches = EpisodeBatches(ImageEpisodes(pictures), 8, 2, seed=0)
+    read = list(batches.stream(0, 6, workers=2))
+    named = {text for batch in read for text in batch.skipped}
+    assert len(named) == 2 and any("frame_4.png: no image" in t for t in named)
+    assert any("frame_7.png: its size is 8 x 8, not 36 x 40" in t for t in named)
+    seen = torch.cat([images(batch)[:, :, 2, 0, 0].flatten() for batch in read]).unique()
+    assert not {4, 7} & set(seen.tolist()) and {0, 11} <= set(seen.tolist())
+
+
+def test_videos(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(20):
+        writer.write(np.full((48, 64, 3), number * 12, np.uint8))
+    writer.release()
+    (tmp_path / "w.mp4").write_bytes(b"no video")
+    data = ImageEpisodes(tmp_path, grayscale=True)
+    assert data.lengths.tolist() == [20] and len(data.skipped) == 1 and "w.mp4" in data.skipped[0]
+    for start, stop in ((5, 9), (0, 3), (17, 20)):
+        frames = data.read(0, start, stop).observations
+        assert isinstance(frames, np.ndarray) and frames.shape == (stop - start, 1, 48, 64)
+        assert np.abs(frames.mean(axis=(1, 2, 3)) - 12 * np.arange(start, stop)).max() < 4  # JPEG loses a little
+
+
+def test_a_replay_buffer(tmp_path: Path) -> None:
+    space, actions = spaces.Box(0, 255, (1, 36, 36), np.uint8), spaces.Discrete(3)
+    buffer = ReplayBuffer(30, space, actions, device="cpu")
+    for step in range(24):
+        frame, after = (np.full((1, 1, 36, 36), n, np.uint8) for n in (step, step + 1))
+        buffer.add(frame, after, np.array([step % 3]), np.ones(1), np.array([step % 8 == 7]), [{}])
+    with open(tmp_path / "buffer.pkl", "wb") as file:
+        pickle.dump(buffer, file)
+    data = open_dataset(tmp_path / "buffer.pkl")
+    assert isinstance(data, ReplayData) and data.action_space == actions
+    read = list(data.stream(0, 3, batch_size=6, horizon=2, per_trajectory=1, seed=0))
+    again = list(data.stream(1, 3, batch_size=6, horizon=2, per_trajectory=1, seed=0))
+    assert all(torch.equal(images(a), images(b)) for a, b in zip(read[1:], again, strict=True))
+    values = images(read[0])[:, :, 0, 0, 0].int()
+    assert torch.equal((values - values[:, :1])[read[0].windows.mask], torch.arange(3).expand(6, 3)[read[0].windows.mask])
+    (tmp_path / "half.pkl").write_bytes((tmp_path / "buffer.pkl").read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"half\.pkl is no pickle that can be read"):
+        open_dataset(tmp_path / "half.pkl")
+
+
+def test_what_is_no_data_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no data at"):
+        open_dataset(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="no image and no video"):
+        open_dataset(tmp_path)
+    with pytest.raises(ValueError, match="pre-training needs images"):
+        ChannelsFirst(spaces.Box(-1, 1, (4,)))
+    mixed = ChannelsFirst(spaces.Dict({"camera": spaces.Box(0, 255, (36, 40, 3), np.uint8), "speed": spaces.Box(-1, 1, (2,))}))
+    assert isinstance(mixed.space, spaces.Dict) and {k: s.shape for k, s in mixed.space.items()} == {"camera": (3, 36, 40)}

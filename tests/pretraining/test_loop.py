@@ -1,0 +1,210 @@
+"""The loop: what it learns and writes, how it goes on, and what it refuses."""
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cpc_rl import NatureExtractor, encode, load_encoder
+from cpc_rl.pretraining import Training, pretrain
+from cpc_rl.pretraining.episodes import Episodes, Segment
+from cpc_rl.pretraining.loop import Pretrained
+from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
+from tests.pretraining.toy import Rolling, rolling_data
+
+SHORT: dict[str, Any] = {"steps": 6, "batch_size": 8, "warmup": 2, "workers": 0, "log_every": 3, "verbose": 0}
+KWARGS: dict[str, Any] = {"extractor_kwargs": {"features_dim": 32}, **SHORT}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rolling_data(tmp_path_factory.mktemp("recorded"), steps=400)
+
+
+def same_files(one: Pretrained, other: Pretrained) -> bool:
+    return one.encoder.read_bytes() == other.encoder.read_bytes()
+
+
+def test_it_learns_and_the_encoder_goes_into_an_agent(recorded: Path, tmp_path: Path) -> None:
+    settings = {**SHORT, "steps": 40, "batch_size": 32, "log_every": 10, "learning_rate": 3e-3}
+    done = pretrain(recorded, "simclr", out=tmp_path, extractor_kwargs={"features_dim": 64}, **settings)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    accuracy = [event.value for event in events.Scalars("contrastive/simclr/accuracy")]
+    assert len(accuracy) == 4 and accuracy[-1] > accuracy[0] + 0.2  # chance is 0.016
+    tags = set(events.Tags()["scalars"])
+    wanted = {"contrastive/simclr/loss", "contrastive/simclr/mi_lower_bound", "representation/effective_rank"}
+    assert wanted | {"representation/alignment", "pretrain/learning_rate"} <= tags
+    policy = {"features_extractor_class": NatureExtractor, "features_extractor_kwargs": {"features_dim": 64}}
+    model = PPO("CnnPolicy", Rolling(), n_steps=8, batch_size=8, policy_kwargs=policy, device="cpu")
+    observation = Rolling().reset(seed=1)[0]
+    before = encode(model, observation)
+    load_encoder(model, done.encoder)
+    trained = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["learner"]["encoder"]
+    extractor = NatureExtractor(model.observation_space, 64)  # type: ignore[arg-type]
+    extractor.load_state_dict({k.removeprefix("extractors.image."): v for k, v in trained.items()})
+    image = torch.from_numpy(observation.transpose(2, 0, 1)[None]).float() / 255
+    assert torch.allclose(encode(model, observation), extractor(image), atol=1e-6)
+    assert not torch.allclose(encode(model, observation), before, atol=1e-3)
+
+
+class Stopped(Exception):
+    pass
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, *arguments: Any, **keywords: Any) -> None:
+    """A run that ends in the middle of step ``at``."""
+    from cpc_rl.pretraining.training import Learner
+
+    real = Learner.step
+
+    def step(self: Learner, windows: Any, number: int) -> Any:
+        if number == at:
+            raise Stopped
+        return real(self, windows, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", step)
+        with pytest.raises(Stopped):
+            pretrain(*arguments, **keywords)
+
+
+@pytest.mark.parametrize("objective", ["moco", "spr"])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    whole = pretrain(recorded, objective, out=tmp_path / "whole", **KWARGS)
+    settings = {**KWARGS, "checkpoint_every": 2}
+    interrupted(monkeypatch, 5, recorded, objective, out=tmp_path / "parts", **settings)
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert not (tmp_path / "parts" / "encoder.safetensors").exists()
+    assert same_files(whole, pretrain(recorded, objective, out=tmp_path / "parts", **settings))
+    states = [torch.load(tmp_path / part / "checkpoint.pt", weights_only=True)["learner"] for part in ("whole", "parts")]
+    a, b = (torch.utils._pytree.tree_leaves(state) for state in states)
+    assert len(a) == len(b) and all(
+        torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b, strict=True)
+    )
+    assert same_files(
+        whole, pretrain(recorded, objective, out=tmp_path / "whole", **KWARGS)
+    )  # finished: nothing is done again
+
+
+def test_a_checkpoint_of_other_settings_is_refused(recorded: Path, tmp_path: Path) -> None:
+    pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    with pytest.raises(ValueError, match="was written with other settings"):
+        pretrain(recorded, "curl", out=tmp_path, **{**KWARGS, "learning_rate": 1e-2})
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="no checkpoint that can be read"):
+        pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 4}, {"workers": 2}, {"log_every": 1, "checkpoint_every": 1}])
+def test_how_it_is_computed_changes_nothing(recorded: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    plain = pretrain(recorded, "simclr", out=tmp_path / "a", optimizer="lars", **KWARGS)
+    other = pretrain(recorded, "simclr", out=tmp_path / "b", optimizer="lars", **{**KWARGS, **settings})
+    weights = [
+        torch.load(r.encoder.with_name("checkpoint.pt"), weights_only=True)["learner"]["encoder"] for r in (plain, other)
+    ]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_bf16_is_near_float32(recorded: Path, tmp_path: Path) -> None:
+    runs = [pretrain(recorded, "vicreg", out=tmp_path / p, precision=p, **KWARGS) for p in ("float32", "bf16")]
+    assert not same_files(*runs)
+    losses = []
+    for run in runs:
+        events = EventAccumulator(str(run.encoder.parent))
+        events.Reload()
+        losses.append([event.value for event in events.Scalars("contrastive/vicreg/loss")])
+    assert np.allclose(losses[0], losses[1], rtol=0.05)
+
+
+def test_several_objectives_and_data_without_actions(recorded: Path, tmp_path: Path) -> None:
+    pretrain(recorded, {"curl": 1, "spr": 2}, out=tmp_path / "two", objective_kwargs={"spr": {"horizon": 2}}, **KWARGS)
+
+    class Unknown(Memory):
+        action_space = None
+
+    for name in ("spr", "inverse", "driml", "taco"):
+        with pytest.raises(ValueError, match="needs to know the actions"):
+            pretrain(Unknown(), name, out=tmp_path / name, **KWARGS)
+    pretrain(Unknown(), "cpc", out=tmp_path / "cpc", objective_kwargs={"horizon": 2}, **KWARGS)
+
+
+class Memory(Episodes):
+    """Three episodes of two cameras, in memory."""
+
+    def __init__(self) -> None:
+        eye = spaces.Box(0, 255, (3, 36, 36), np.uint8)
+        self.observation_space = spaces.Dict({"left": eye, "right": eye})
+        self.action_space: Any = getattr(type(self), "action_space", spaces.Discrete(2))
+        self.lengths = np.array([6, 6, 6])
+        self.skipped = []
+        self.frames = np.random.default_rng(0).integers(0, 256, (3, 6, 3, 36, 36), dtype=np.uint8)
+
+    def read(self, episode: int, start: int, stop: int) -> Segment:
+        part, n = self.frames[episode, start:stop], stop - start - 1
+        size = 0 if self.action_space is None else 2
+        return Segment({"left": part, "right": part[:, ::-1].copy()}, np.zeros((n, size), np.float32), np.zeros(n, np.float32))
+
+
+def test_several_images_have_an_extractor_each_named_as_a_policy_names_them(tmp_path: Path) -> None:
+    done = pretrain(Memory(), "multiview", out=tmp_path, **KWARGS)
+    from safetensors.torch import load_file
+    from stable_baselines3.common.torch_layers import CombinedExtractor
+
+    names = set(load_file(done.encoder))
+    combined = {name.rpartition("cnn.")[0] for name in CombinedExtractor(Memory().observation_space).state_dict()}
+    assert {name.rpartition("cnn.")[0] for name in names if "cnn." in name} == combined - {"extractors.left.", ""} | {
+        "extractors.left.",
+    }
+    assert {name.split(".")[1] for name in names} == {"left", "right"}
+
+
+def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
+    shares = [cosine_with_warmup(step, 100, 9) for step in range(100)]
+    assert np.allclose(shares[:10], np.arange(1, 11) / 10)
+    assert np.isclose(cosine_with_warmup(50, 91, 9), 0.5) and 0 < shares[-1] < 0.001
+    assert all(a > b for a, b in pairwise(shares[9:]))
+
+
+def test_lars_is_the_papers_step() -> None:
+    w, b = torch.nn.Parameter(torch.tensor([[3.0, 4.0]])), torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = LARS([w, b], lr=0.5, weight_decay=0.1, momentum=0.9, trust=0.01)
+    at, v = np.array([3.0, 4.0]), np.zeros(2)
+    for gradient in ([1.0, 2.0], [-3.0, 0.5]):
+        w.grad, b.grad = torch.tensor([gradient]), torch.tensor([2.0])
+        optimizer.step()
+        whole = np.array(gradient) + 0.1 * at
+        v = 0.9 * v + 0.5 * 0.01 * np.linalg.norm(at) / np.linalg.norm(whole) * whole
+        at = at - v
+    assert np.allclose(w.detach().numpy(), at, atol=1e-6)
+    first = 1 - 0.5 * (2 + 0.1)
+    assert np.isclose(float(b.detach()), first - (0.9 * 0.5 * 2.1 + 0.5 * (2 + 0.1 * first)))
+
+
+def test_what_makes_no_sense_is_refused(recorded: Path, tmp_path: Path) -> None:
+    for wrong, text in [
+        ({"steps": 0}, "steps is 0"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"optimizer": "sgd"}, "adamw, lars"),
+        ({"precision": "fp8"}, "'float32' or 'bf16'"),
+        ({"learning_rate": 0.0}, "above 0"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            Training(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="There is no extractor 'resnet'"):
+        pretrain(recorded, "cpc", "resnet", out=tmp_path, **SHORT)
+    with pytest.raises(ValueError, match=r"has 458 windows, but a batch has 5000"):
+        pretrain(recorded, "curl", out=tmp_path / "big", **{**KWARGS, "batch_size": 5000})
+    shutil.rmtree(tmp_path / "big")
