@@ -86,5 +86,5 @@ class Page:
 def png(array: NDArray[np.uint8]) -> bytes:
     """:param array: ``(H, W, 3)``"""
     stream = io.BytesIO()
-    Image.fromarray(array).save(stream, "PNG", optimize=True)
+    Image.fromarray(array).save(stream, "PNG")
     return stream.getvalue()

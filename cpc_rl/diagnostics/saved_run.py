@@ -55,8 +55,8 @@ def load_objectives(model: BaseAlgorithm) -> dict[str, Objective]:
     entry = stored["heads"].get(site.role) or next(iter(stored["heads"].values()))
     signature = json.loads(entry["signature"])
     objectives: dict[str, Objective] = {}
-    for name, kind in signature["objectives"].items():
-        if name in OBJECTIVES and OBJECTIVES[name].__name__ == kind:
+    for name in entry["state"]["terms"]:  # in the order that they were given in
+        if name in OBJECTIVES and OBJECTIVES[name].__name__ == signature["objectives"][name]:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 objective = OBJECTIVES[name].build(site.encoder, model.action_space, **signature["keywords"].get(name, {}))
             objective.load_state_dict(entry["state"]["terms"][name]["objective"])

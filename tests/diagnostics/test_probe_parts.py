@@ -89,7 +89,7 @@ def test_linear_probes_equal_single_layers_trained_one_by_one_with_early_stoppin
     train, validation = clusters(120, 0), clusters(60, 1)
     bank = ProbeBank(6, [3, 5])
     generator = torch.Generator().manual_seed(3)
-    settings = dict(epochs=40, patience=2, learning_rate=0.05, batch_size=32)
+    settings = {"epochs": 40, "patience": 2, "learning_rate": 0.05, "batch_size": 32}
     best = fit(bank, cross_entropies, train, validation, generator=generator, **settings)
     for v, classes in enumerate((3, 5)):
         layer = nn.Linear(6, classes)
@@ -118,7 +118,7 @@ def test_linear_probes_equal_single_layers_trained_one_by_one_with_early_stoppin
 @pytest.mark.parametrize("hidden", [None, 16])
 def test_a_probe_does_not_depend_on_what_stands_beside_it(hidden):
     train, validation = clusters(120, 0), clusters(60, 1)
-    settings = dict(epochs=12, patience=3, learning_rate=0.02)
+    settings = {"epochs": 12, "patience": 3, "learning_rate": 0.02}
     together = ProbeBank(6, [3, 5], hidden, torch.Generator().manual_seed(0))
     fit(together, cross_entropies, train, validation, generator=torch.Generator().manual_seed(1), **settings)
     alone = ProbeBank(6, [3], hidden, torch.Generator().manual_seed(0))
@@ -135,7 +135,7 @@ def test_a_shallow_probe_reads_what_a_linear_one_cannot():
         x = torch.rand(n, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         return x, ((x[:, 0] > 0) ^ (x[:, 1] > 0)).long()[:, None]
 
-    settings = dict(epochs=60, patience=20, learning_rate=0.01)
+    settings = {"epochs": 60, "patience": 20, "learning_rate": 0.01}
     accuracy = {}
     for hidden in (None, 32):
         bank = ProbeBank(2, [2], hidden, torch.Generator().manual_seed(0))

@@ -1,0 +1,166 @@
+"""``cpc-rl probe`` and ``cpc-rl look`` on a run's folder."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cpc_rl import ContrastiveCallback, encode
+from cpc_rl.diagnostics.cli_look import LookArguments, page_of
+from cpc_rl.diagnostics.cli_look import run as look
+from cpc_rl.diagnostics.cli_probe import ProbeArguments
+from cpc_rl.diagnostics.cli_probe import run as run_probe
+from cpc_rl.diagnostics.features import encode_all
+from cpc_rl.diagnostics.frame_windows import windows_of
+from cpc_rl.diagnostics.recording import Recording, load_recording, record
+from cpc_rl.diagnostics.saved_run import load_model, load_objectives
+from tests.algorithms import make_model, same_parameters
+from tests.stamped_env import StampedEnv, read_stamps
+
+FACTORY = "tests.diagnostics.test_commands:stamped"
+
+
+def stamped(name="StampedEnv"):
+    """As the models of tests.algorithms are trained on."""
+    return StampedEnv(channels_last=True, lengths=(9, 14, 20))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A PPO with two heads, in a run's folder."""
+    folder = tmp_path_factory.mktemp("run")
+    model = make_model("PPO")
+    callback = ContrastiveCallback({"cpc": 1, "byol": 1}, {"cpc": {"horizon": 2}}, batch_size=8)
+    model.learn(64, callback=callback)
+    model.save(folder / "model.zip")
+    (folder / "config.yaml").write_text("run:\n  env: Stamped\n  seed: 0\n  recipe:\n    algorithm: ppo\n")
+    (folder / "evaluations.csv").write_text("timesteps,mean_return\n0,1.0\n64,3.5\n")
+    return folder, model, callback
+
+
+def test_the_heads_come_back_as_they_were(run):
+    folder, model, callback = run
+    loaded = load_model(folder)
+    assert type(loaded) is type(model) and same_parameters(loaded, model)
+    objectives = load_objectives(loaded)
+    assert list(objectives) == ["cpc", "byol"] and objectives["cpc"].horizon == 2
+    for name, objective in objectives.items():
+        mine, theirs = objective.state_dict(), callback.heads["shared"].terms[name].objective.state_dict()
+        assert mine.keys() == theirs.keys() and all((mine[key] == theirs[key]).all() for key in mine)
+    assert load_objectives(make_model("PPO")) == {}
+
+
+class Tags(HTMLParser):
+    """Start tags with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def test_the_page_holds_every_picture_and_links_to_nothing(run, tmp_path):
+    folder, _model, _ = run
+    out = look(LookArguments(folder, env_factory=FACTORY, frames=80, out=tmp_path / "page.html"))
+    text = out.read_text()
+    images = [attributes for tag, attributes in Tags(text).found if tag == "img"]
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in images)
+    assert len(images) == 5  # neighbours, gradient maps, pairs of both, scores of cpc
+    assert not re.search(r"(src|href)=.?(?!.?data:)\w|url\(|https?://|<script|<link", text)
+    for title in ("Return", "Figures", "Nearest neighbours", "Where the features look", "Pairs of cpc", "Scores of cpc"):
+        assert f"<h2>{title}</h2>" in text
+    assert "<svg" in text and "64 agent steps" in text
+    assert len(list(tmp_path.glob("page-projector/**/sprite.png"))) == 1
+    look(LookArguments(folder, env_factory=FACTORY, frames=80, out=tmp_path / "page.html"))  # again, beside the first one's
+    assert len(list(tmp_path.glob("page-projector*"))) == 2
+    plain = page_of(make_model("DQN"), record(stamped(), 40), tmp_path)
+    assert [part for part in plain.parts if "Scores of the features" in part] and "Pairs" not in plain.text()
+
+
+def test_a_probe_from_the_command_line(run, tmp_path, capsys):
+    folder, _model, _ = run
+    common = {"env_factory": FACTORY, "frames": 90, "labels": ["attr:step_index"], "epochs": 2}
+    report = run_probe(ProbeArguments(folder, out=tmp_path / "probe.json", **common))
+    assert [v.name for v in report.variables] == ["step_index"]
+    assert json.loads((tmp_path / "probe.json").read_text())["variables"][0]["score"] == report.variables[0].score
+    assert "| step_index | all | F1 |" in capsys.readouterr().out
+    file = record(stamped(), 90, labels=["attr:step_index"]).save(tmp_path / "frames.npz")
+    again = run_probe(ProbeArguments(folder / "model.zip", data=file, epochs=2))
+    assert again == report
+    with pytest.raises(ValueError, match="no labels"):
+        run_probe(ProbeArguments(folder, env_factory=FACTORY, frames=20))
+
+
+def test_recordings_go_through_a_file(tmp_path):
+    recording = record(StampedEnv(dict_obs=True, channels_last=True), 30, labels=["attr:episode", "attr:step_index"])
+    back = load_recording(recording.save(tmp_path / "r.npz"))
+    assert back.observations.keys() == {"image", "vector"}
+    stamps = read_stamps(back.observations["image"], channels_last=True)
+    np.testing.assert_array_equal(stamps.episode, back.labels["episode"])
+    np.testing.assert_array_equal(stamps.step, back.labels["step_index"])
+    np.testing.assert_array_equal(back.episodes, recording.episodes)
+    (tmp_path / "bad.npz").write_bytes(b"PK no")
+    with pytest.raises(ValueError, match="not a readable"):
+        load_recording(tmp_path / "bad.npz")
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    with pytest.raises(ValueError, match="has no 'observations', only x"):
+        load_recording(tmp_path / "other.npz")
+
+
+def test_windows_of_a_recording_stay_in_their_episodes():
+    import torch
+
+    env = StampedEnv(channels_last=False, lengths=(5, 3, 9))
+    recording = record(env, 60)
+    windows = windows_of(recording, torch.from_numpy(recording.observations), env.action_space, 3, 1000)
+    stamps = read_stamps(windows.observations.numpy())
+    assert (stamps.episode == stamps.episode[:, :1]).all() and (stamps.step == stamps.step[:, :1] + np.arange(4)).all()
+    assert (windows.episode.numpy() == stamps.episode[:, 0]).all() and (windows.step.numpy() == stamps.step[:, 0]).all()
+    taken = windows.actions.argmax(-1).numpy()
+    for b, i in np.ndindex(*taken.shape):
+        assert env.actions_taken[int(stamps.episode[b, i + 1]), int(stamps.step[b, i + 1])] == taken[b, i]
+    starts = sum(max(0, int(n) - 3) for n in np.unique(recording.episodes, return_counts=True)[1])
+    assert len(taken) == starts > 10
+    assert windows_of(recording, torch.from_numpy(recording.observations), env.action_space, 30, 8) is None
+
+
+def test_all_frames_are_encoded_as_one_by_one(run):
+    _, model, _ = run
+    frames = record(stamped(), 20).observations
+    np.testing.assert_allclose(encode_all(model, frames, chunk=7), encode(model, frames), atol=1e-6)
+
+
+def test_what_is_missing_is_said(run, tmp_path):
+    folder, model, _ = run
+    with pytest.raises(ValueError, match="There is no model in"):
+        load_model(tmp_path)
+    model.save(tmp_path / "alone.zip")
+    with pytest.raises(ValueError, match="name it"):
+        load_model(tmp_path / "alone.zip")
+    with pytest.raises(ValueError, match="There is no algorithm 'dpo'; there are A2C"):
+        load_model(tmp_path / "alone.zip", "dpo")
+    with pytest.raises(ValueError, match="must be 'module:function'"):
+        look(LookArguments(folder, env_factory="nowhere:make"))
+    with pytest.raises(ValueError, match=r"no stack of the environment's \(36, 36, 2\)"):
+        look(LookArguments(folder, env="x", env_factory="tests.diagnostics.test_commands:grey"))
+    with pytest.raises(ValueError, match="is no JSON"):
+        look(LookArguments(folder, env_factory=FACTORY, env_kwargs="{size: 3}"))
+
+
+def grey(name):
+    """Another number of colours than the models have, and of which no stack has it."""
+    return StampedEnv(channels_last=True, shape=(2, 36, 36))
+
+
+def test_recordings_need_no_actions():
+    import torch
+
+    images = np.zeros((6, 1, 8, 8), np.uint8)
+    recording = Recording(images, np.zeros((6, 0)), np.zeros(6, np.int64), {})
+    windows = windows_of(recording, torch.from_numpy(images), StampedEnv().action_space, 2, 4)
+    assert windows.actions.shape == (4, 2, 0)
