@@ -52,7 +52,7 @@ class Arguments:
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
     """Step the training environments in this process (dummy), in one each (subproc) or in EnvPool (say it to --resume too)."""
     jobs: int = 1
-    """Runs at a time; this version does one after the other."""
+    """Runs at a time, each in a process of its own; if several, each has one thread."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run the command line.
 
     :param argv: arguments; the process's own if ``None``
-    :return: exit status: 0 done, 2 what was asked for cannot be done, 130 stopped by the user
+    :return: exit status: 0 done, 1 a run of several has failed, 2 what was asked for cannot be done, 130 stopped by the user
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -1,10 +1,13 @@
 """How much longer an update takes with a head: what the ``compute`` arm makes up for."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -16,19 +19,22 @@ from agents.recipe import Recipe
 
 ROUNDS = 3  # of each kind, in turn, so that a busy machine slows both
 
+Clock = Callable[[], float]
+
 
 class _Opening(BaseCallback):
     """First in the list: notes when a rollout has ended, before the head has seen it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
+        self.clock = clock
         self.ended: float | None = None
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        self.ended = time.perf_counter()
+        self.ended = self.clock()
 
 
 class _Closing(BaseCallback):
@@ -44,7 +50,7 @@ class _Closing(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.opening.ended is not None and self.num_timesteps > self.warm_up:
-            self.seconds.append(time.perf_counter() - self.opening.ended)
+            self.seconds.append(self.opening.clock() - self.opening.ended)
 
 
 def measure_compute_ratio(recipe: Recipe, vec_env: VecEnv, seed: int, device: str) -> float:
@@ -76,8 +82,17 @@ def _update_seconds(recipe: Recipe, arm_text: str, vec_env: VecEnv, seed: int, d
     else:
         warm_up = model.n_steps * vec_env.num_envs  # type: ignore[attr-defined]
         steps = 4 * warm_up
-    opening = _Opening()
+    opening = _Opening(_clock(model))
     closing = _Closing(opening, warm_up)
     callbacks = [opening, *training_callbacks(recipe, build_callback(recipe, arm, seed)), closing]
     model.learn(steps, callback=callbacks, **learn_keywords(model, vec_env))
     return median(closing.seconds)
+
+
+def _clock(model: BaseAlgorithm) -> Clock:
+    """
+    Seconds; where one thread of this process does all the work, those that it was given, whatever else the machine does.
+
+    With more threads processor time would count their waiting for each other, with a GPU nothing of its work.
+    """
+    return time.process_time if model.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter

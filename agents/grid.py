@@ -1,6 +1,7 @@
-"""From arguments to runs: every arm with every seed, one after the other."""
+"""From arguments to runs: every arm with every seed, and the report that compares them."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,13 @@ from agents.arms import parse_arm
 from agents.build import environment_keywords
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
+from agents.jobs import Job, check_folders, run_jobs
+from agents.live import LiveTable
 from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_recipe
 from agents.run import Machine, execute
 from agents.run_folder import RunFolder
+from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.words import in_words
 from envs import make_env
 
 if TYPE_CHECKING:  # nothing here imports the command line when it runs
@@ -32,7 +37,7 @@ def run_all(arguments: "Arguments", command: str) -> int:
 
     :param arguments: the parsed flags
     :param command: the command as typed
-    :return: exit status: 0 finished, 130 stopped by the user
+    :return: exit status: 0 finished, 1 a run of several has failed, 130 stopped by the user
     :raises UserError: it cannot be done; whatever could be checked was checked before the first run began
     """
     check_numbers(arguments)
@@ -49,12 +54,42 @@ def run_all(arguments: "Arguments", command: str) -> int:
         configurations = configure(arguments)
         log_dir = arguments.log_dir or Path("runs")
         runs = [(configuration, RunFolder.of(log_dir, configuration)) for configuration in configurations]
-    for configuration, folder in runs:
-        if len(runs) > 1:
-            print(f"{folder.path}:")
-        if not execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command):
-            return 130
-    return 0
+    if len(runs) > 1:
+        return run_grid([Job(*run) for run in runs], arguments.jobs, machine, overwrite=arguments.overwrite, command=command)
+    (configuration, folder) = runs[0]
+    return 0 if execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command) else 130
+
+
+def run_grid(jobs: list[Job], parallel: int, machine: Machine, *, overwrite: bool, command: str) -> int:
+    """
+    Bring the runs of a grid to their end, each in a process of its own, and compare them.
+
+    :param jobs: all of one environment
+    :param parallel: how many at a time
+    :return: exit status, as :func:`run_all` gives it
+    :raises UserError: a folder holds something else; then no run has begun
+    """
+    check_folders(jobs, overwrite=overwrite)
+    with LiveTable() as table:
+        ended = run_jobs(jobs, parallel, machine, overwrite=overwrite, command=command, watch=table)
+        table(jobs, last=True)
+    failed = [job for job in jobs if job.state == "failed"]
+    for job in failed:
+        print(f"{job.name} failed with exit status {job.status}: {job.last_words()} (log: {job.log})", file=sys.stderr)
+    if not ended or any(job.state == "stopped" for job in jobs):
+        again = "the same command without --overwrite" if overwrite else f"the same command: {command}"
+        print(f"Stopped. Finished runs are kept, and the others go on from their newest checkpoint, by {again}")
+        return 130
+    folder = jobs[0].folder.path.parents[1]
+    try:
+        comparison = write_report(folder)
+    except ValueError as error:
+        print(f"There is no report: {error}", file=sys.stderr)
+        return 1
+    for sentence in in_words(comparison):
+        print(sentence)
+    print(f"Report: {folder / 'report' / 'report.md'}\nCurves: tensorboard --logdir {folder.parent}")
+    return 1 if failed else 0
 
 
 def check_numbers(arguments: "Arguments") -> None:
@@ -67,8 +102,6 @@ def check_numbers(arguments: "Arguments") -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be 1 or more, and is {value}.")
-    if arguments.jobs > 1:
-        raise UserError(f"--jobs {arguments.jobs} cannot be had yet: this version does one run after the other.")
     for name in ("objective", "seeds"):
         values = getattr(arguments, name)
         if values is not None and (not values or len(set(values)) < len(values)):
@@ -82,7 +115,7 @@ def check_numbers(arguments: "Arguments") -> None:
 
 def configure(arguments: "Arguments") -> list[RunConfiguration]:
     """
-    The configurations of all runs, arms in the outer loop.
+    The configurations of all runs, seeds in the outer loop: a grid that is cut short has compared all arms on some.
 
     :raises UserError: an unknown environment, algorithm or arm
     """
@@ -108,8 +141,8 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
             encoder=os.fspath(arguments.encoder) if arguments.encoder else None,
             recipe=recipe,
         )
-        for arm in arms
         for seed in arguments.seeds or (0,)
+        for arm in arms
     ]
 
 

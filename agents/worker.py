@@ -1,0 +1,53 @@
+"""One run in a process of its own: ``python -m agents.worker``, told what to do by a line of JSON on its standard input."""
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from agents.errors import UserError
+
+
+def main() -> int:
+    """
+    Bring the run to its end.
+
+    :return: exit status: 0 finished, 1 a fault, 2 it cannot be done, 130 stopped
+    """
+    task = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        from agents.configuration import RunConfiguration
+        from agents.run import Machine, execute
+        from agents.run_folder import RunFolder
+
+        done = execute(
+            RunConfiguration.from_dict(task["configuration"], "The task of this process"),
+            RunFolder(Path(task["folder"])),
+            Machine(task["device"], task["vec"]),
+            overwrite=task["overwrite"],
+            command=task["command"],
+        )
+        return 0 if done else 130
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from the newest checkpoint.", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _end_with_parent() -> None:
+    """The input's end means that the process that started this one is gone: nobody else keeps it from training on alone."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The runs of each arm on common axes, and the figures of each run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cpc_rl.evaluation.statistics import area_under_curve, interquartile_mean, resample_curve, steps_to_threshold
+from cpc_rl.evaluation.table import Run
+
+HEADLESS = ("none", "aug", "compute")
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """
+    The finished runs of one arm, with one algorithm; all arms of a comparison share the axis of steps.
+
+    :param label: the arm, with its algorithm before it where there are several
+    :param steps: (num_points,) environment steps
+    :param returns: (num_runs, 1, num_points)
+    :param seconds: (num_times,) of training, evaluations left out, as far as this arm's quickest run went; empty without
+    :param returns_at: (num_runs, 1, num_times)
+    :param others: runs of the arm that are not finished
+    """
+
+    label: str
+    algorithm: str
+    arm: str
+    runs: tuple[Run, ...]
+    others: tuple[Run, ...]
+    steps: np.ndarray
+    returns: np.ndarray
+    seconds: np.ndarray
+    returns_at: np.ndarray
+
+    @property
+    def head(self) -> str:
+        """The arm's objectives, such as ``cpc``; empty if it trains none."""
+        last = self.arm.split("+")[-1]
+        return "" if last in HEADLESS else last
+
+    def final(self) -> np.ndarray:
+        """(num_runs, 1) mean return of the last evaluation, on unseen episodes."""
+        return np.array([[run.final["mean_return"]] for run in self.runs], dtype=np.float64)
+
+    def area(self) -> np.ndarray:
+        """(num_runs, 1) mean return over the training."""
+        return area_under_curve(self.steps, self.returns)
+
+    def steps_to(self, threshold: float) -> np.ndarray:
+        """(num_runs, 1) environment steps to the first evaluation at or above a threshold, ``inf`` without one."""
+        return steps_to_threshold(self.steps, self.returns, threshold)
+
+    def seconds_to(self, threshold: float) -> np.ndarray:
+        """(num_runs, 1) seconds of training until then."""
+        found = [
+            np.interp(steps, run.column("timesteps"), run.column("wall_seconds")) if np.isfinite(steps) else np.inf
+            for run, steps in zip(self.runs, self.steps_to(threshold)[:, 0], strict=True)
+        ]
+        return np.array(found, dtype=np.float64)[:, None]
+
+
+def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:
+    """
+    Put the finished runs on common axes: of steps, from the latest beginning to the earliest end among all of them.
+
+    :param runs: of one environment, in the order in which arms should appear
+    :raises ValueError: no run is finished, or their curves have no stretch in common
+    """
+    finished = [run for run in runs if run.status == "finished" and run.rows]
+    if not finished:
+        raise ValueError("No run is finished, so there is nothing to compare yet.")
+    columns = [run.column("timesteps") for run in finished]
+    first, last = max(column[0] for column in columns), min(column[-1] for column in columns)
+    if first > last:
+        raise ValueError(f"The runs' evaluations have no stretch in common: one begins at {first:g}, one ends at {last:g}.")
+    points = np.unique(np.concatenate(columns))
+    steps = points[(points >= first) & (points <= last)]
+    several = len({run.algorithm for run in runs}) > 1
+    arms = []
+    for algorithm, arm in dict.fromkeys((run.algorithm, run.arm) for run in runs):
+        own = [run for run in runs if (run.algorithm, run.arm) == (algorithm, arm)]
+        done = tuple(run for run in own if run in finished)
+        rest = tuple(run for run in own if run not in finished)
+        curves = [resample_curve(steps, run.column("timesteps"), run.column("mean_return")) for run in done]
+        returns = np.array(curves).reshape(len(done), 1, steps.size)
+        seconds, returns_at = _over_time(done, steps.size)
+        label = f"{algorithm}-{arm}" if several else arm
+        arms.append(ArmRuns(label, algorithm, arm, done, rest, steps, returns, seconds, returns_at))
+    return arms
+
+
+def choose_threshold(arms: Sequence[ArmRuns]) -> float | None:
+    """
+    Nine tenths of the way from plain training's first evaluation to its last, by the interquartile mean.
+
+    :return: ``None`` if plain training (or, without that arm, the first one) has no run or does not rise
+    """
+    plain = next((arm for arm in arms if arm.arm == "none"), arms[0])
+    if not plain.runs:
+        return None
+    first, last = (float(interquartile_mean(plain.returns[:, :, point])) for point in (0, -1))
+    return first + 0.9 * (last - first) if last > first else None
+
+
+def _over_time(runs: Sequence[Run], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The curves over seconds of training, at ``count`` equal distances."""
+    clocks = []
+    for run in runs:
+        seconds, at = np.unique(run.column("wall_seconds"), return_index=True)
+        clocks.append((seconds, run.column("mean_return")[at]))
+    first = max((seconds[0] for seconds, _ in clocks), default=0.0)
+    last = min((seconds[-1] for seconds, _ in clocks), default=0.0)
+    if last <= first:
+        return np.empty(0), np.empty((len(runs), 1, 0))
+    times = np.linspace(first, last, max(2, count))
+    curves = [resample_curve(times, seconds, returns) for seconds, returns in clocks]
+    return times, np.array(curves)[:, None, :]

@@ -1,0 +1,194 @@
+"""
+From runs' folders to one tidy table.
+
+A run lies in ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/`` with ``config.yaml``, ``evaluations.csv`` and, once it is finished,
+``results.json``. Beside the folder of a run that failed lies ``seed-<n>.failed``, a JSON object that says what happened.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+COLUMNS = (
+    *("env", "algorithm", "arm", "seed", "status", "evaluation"),
+    *("timesteps", "mean_return", "std_return", "episodes", "wall_seconds"),
+)
+FIRST_ARMS = ("none", "aug", "compute")
+
+Status = Literal["finished", "unfinished", "failed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    One run, as far as it got.
+
+    :param rows: of ``evaluations.csv``, in its order
+    :param final: ``results.json``'s last evaluation, on unseen episodes; empty unless the run is finished
+    :param settings: dotted names of everything that was configured, but for environment, arm and seed
+    :param problem: what a failed run said
+    """
+
+    folder: Path
+    env: str
+    algorithm: str
+    arm: str
+    seed: int
+    status: Status
+    rows: tuple[dict[str, float], ...] = ()
+    final: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    compute_ratio: float | None = None
+    problem: str = ""
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the evaluations, (num_evaluations,) float64."""
+        return np.array([row[name] for row in self.rows])
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """
+    All runs of one environment, also those that are not finished, by algorithm, arm and seed.
+
+    :param folder: ``<log-dir>/<env>``
+    :raises ValueError: there are none, or a file of theirs cannot be read
+    """
+    found = {path.parent: _read_run(path.parent) for path in folder.glob("*/seed-*/config.yaml")}
+    for marker in folder.glob("*/seed-*.failed"):
+        place = marker.with_suffix("")
+        if place not in found:
+            said = _read_json(marker)
+            names = {name: said.get(name, "") for name in ("env", "algorithm", "arm")}
+            found[place] = Run(place, **names, seed=said.get("seed", -1), status="failed", problem=said.get("problem", ""))
+    if not found:
+        raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
+    return sorted(found.values(), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+
+
+def arm_order(arm: str) -> tuple[int, str]:
+    """Sorts arms as a reader compares them: plain, augmented, more compute, the objectives, wrong positives last."""
+    if arm in FIRST_ARMS:
+        return FIRST_ARMS.index(arm), arm
+    return len(FIRST_ARMS) + ("shuffled" in arm.split("+")), arm
+
+
+def write_table(file: Path, runs: Iterable[Run]) -> None:
+    """
+    One row per run and evaluation, the final one on unseen episodes included; a run without any has a row of its own.
+
+    :param file: ends in ``.csv``
+    """
+    with open(file, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n", restval="")
+        writer.writeheader()
+        for run in runs:
+            names: dict[str, Any] = {name: getattr(run, name) for name in COLUMNS[:5]}
+            for row in run.rows:
+                writer.writerow({**names, "evaluation": "periodic", **{name: _plain(value) for name, value in row.items()}})
+            if run.final:
+                names |= {name: run.final[name] for name in ("mean_return", "std_return", "episodes")}
+                names |= {name: _plain(run.rows[-1][name]) for name in ("timesteps", "wall_seconds") if run.rows}
+                writer.writerow({**names, "evaluation": "final"})
+            if not run.rows and not run.final:
+                writer.writerow({**names, "evaluation": "none"})
+
+
+def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings in which runs of one algorithm differ that should differ in arm and seed alone, with their values."""
+    found: dict[str, list[str]] = {}
+    for algorithm in dict.fromkeys(run.algorithm for run in runs):
+        configured = [run.settings for run in runs if run.algorithm == algorithm and run.settings]
+        for name in dict.fromkeys(name for settings in configured for name in settings):
+            values = list(dict.fromkeys(str(settings.get(name)) for settings in configured))
+            if len(values) > 1:
+                found[name] = values
+    return found
+
+
+def _read_run(folder: Path) -> Run:
+    content = _read_yaml(folder / "config.yaml")
+    run = content.get("run") if isinstance(content, dict) else None
+    try:
+        settings = dict(run)  # type: ignore[arg-type]
+        env, arm, seed = str(settings.pop("env")), str(settings.pop("arm")), int(settings.pop("seed"))
+        algorithm = str(settings["recipe"]["algorithm"])
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"{folder / 'config.yaml'} should say env, arm, seed and recipe.algorithm under 'run'.") from None
+    results = _read_json(folder / "results.json") if (folder / "results.json").is_file() else None
+    marker = folder.with_name(f"{folder.name}.failed")
+    failure = _read_json(marker) if results is None and marker.is_file() else None
+    status: Status = "finished" if results else "unfinished" if failure is None else "failed"
+    return Run(
+        folder,
+        env,
+        algorithm,
+        arm,
+        seed,
+        status,
+        rows=_read_rows(folder / "evaluations.csv"),
+        final=results["final"] if results else {},
+        settings=_flat(settings),
+        command=str(content.get("command", "")),
+        compute_ratio=(content.get("compute") or {}).get("ratio"),
+        problem=str(failure.get("problem", "")) if failure else "",
+    )
+
+
+def _read_rows(file: Path) -> tuple[dict[str, float], ...]:
+    """Whole rows; of a run that is under way, the last may be half written."""
+    if not file.is_file():
+        return ()
+    rows: dict[float, dict[str, float]] = {}  # by timesteps
+    with open(file, encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        for number, row in enumerate(reader, start=2):
+            try:
+                values = {name: float(row[name]) for name in COLUMNS[6:]}
+            except (TypeError, ValueError, KeyError):
+                if next(reader, None) is None:
+                    break
+                raise ValueError(f"Line {number} of {file} should hold {', '.join(COLUMNS[6:])}, all numbers.") from None
+            rows[values["timesteps"]] = values
+    return tuple(rows[steps] for steps in sorted(rows))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} should hold a JSON object.")
+    return content
+
+
+def _read_yaml(file: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ValueError(f"Reading {file} needs PyYAML: pip install 'cpc-rl[train]'.") from error
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from None
+
+
+def _plain(value: float) -> str:
+    """Without a decimal point where there is nothing behind it."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,171 @@
+"""A comparison in words and Markdown."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from cpc_rl.evaluation.comparison import MEASURES, STATISTICS, ArmSummary, Comparison, Pair
+from cpc_rl.evaluation.intervals import Interval
+from cpc_rl.evaluation.table import Run, different_settings
+
+HINT = "no evidence of a difference (too few seeds, or too scattered, for the permutation test)"
+
+HOW_TO_READ = """\
+## How to read this
+
+- Intervals are 95% stratified-bootstrap intervals over the seeds (percentiles). With few seeds they are too narrow: of two
+  equal arms with three seeds each, over a fifth of such intervals of the difference leave 0 out. So "better" and "worse"
+  need an interval of the difference without 0 **and** a permutation test of the means with p <= 0.05, which three seeds
+  against three can never reach; an interval alone is called a hint.
+- Every statement stands for itself. Of twenty statements about arms that do not differ, one will claim a difference.
+- IQM is the interquartile mean (of four runs or more, a quarter is left out at each end); the median is over the runs.
+  "Over the training" is the area under a run's evaluation curve, divided by its length.
+- The probability of improvement is that of a run of one arm being better than a run of the other; a tie counts half.
+- Steps to the threshold are those of the first evaluation at or above it. A run that never gets there counts as later than any
+  that does.
+- Wall time is the training's own, without evaluations, on whatever else the machine was doing.
+"""
+
+
+def markdown(title: str, comparison: Comparison, runs: Sequence[Run], pictures: Iterable[str]) -> str:
+    """
+    The whole report.
+
+    :param title: what was compared
+    :param runs: all of them, finished or not
+    :param pictures: paths relative to the report
+    """
+    parts = [
+        f"# {title}",
+        "\n".join(_runs_in_words(comparison, runs)),
+        "## In words",
+        "\n".join(f"- {sentence}" for sentence in in_words(comparison)),
+        "\n\n".join(f"![Interquartile mean with its 95% interval]({picture})" for picture in pictures),
+        "## Arms",
+        arm_table(comparison),
+        "## Probability of improvement",
+        pair_table(comparison.pairs) if comparison.pairs else "There is no arm to compare with: `none`, `aug` or `compute`.",
+        HOW_TO_READ,
+    ]
+    return "\n\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def in_words(comparison: Comparison) -> list[str]:
+    """What each head brings by itself, then over plain training, a sentence for each pair and measure."""
+    chosen = [pair for pair in comparison.pairs if pair.own_gain or (pair.over.arm == "none" and pair.arm.head)]
+    if not chosen:
+        return ["No arm with an objective can be compared with `none`, `aug` or `compute`."]
+    return [sentence(pair) for pair in sorted(chosen, key=lambda pair: not pair.own_gain)]
+
+
+def sentence(pair: Pair) -> str:
+    """One pair's verdict with its figures."""
+    counts = f"{len(pair.arm.runs)} and {len(pair.over.runs)} seeds"
+    what = f"`{pair.arm.label}` over `{pair.over.label}`, {MEASURES[pair.measure]} ({counts})"
+    difference, improvement = pair.difference, pair.improvement
+    if pair.verdict == "one seed":
+        return f"{what}: {difference.estimate:+.4g}; an arm has one seed, so nothing can be said about a difference."
+    figures = (
+        f"difference {difference.estimate:+.4g} [{difference.lower:.4g}, {difference.upper:.4g}], "
+        f"probability of improvement {interval_text(improvement)}, p = {pair.p_value:.2g}"
+    )
+    says = {
+        "better": "**better**",
+        "worse": "**worse**",
+        "no evidence": "no evidence of a difference",
+        "hint of better": f"a hint of better, {HINT}",
+        "hint of worse": f"a hint of worse, {HINT}",
+    }
+    return f"{what}: {says[pair.verdict]}; {figures}."
+
+
+def arm_table(comparison: Comparison) -> str:
+    """A row for each arm."""
+    head = [
+        "arm",
+        "seeds",
+        *(f"{measure}: {name}" for measure in ("over the training", "final") for name in ("IQM", "median", "mean")),
+    ]
+    if comparison.threshold is not None:
+        limit = f"{comparison.threshold:.4g}"
+        head += [f"reached {limit}", f"steps to {limit} (median)", "seconds (median)"]
+    rows = [_arm_row(arm, comparison.threshold is not None) for arm in comparison.arms]
+    return _table(head, rows)
+
+
+def pair_table(pairs: Sequence[Pair]) -> str:
+    """A row for each pair and measure."""
+    rows = [
+        [
+            f"`{pair.arm.label}`",
+            f"`{pair.over.label}`",
+            MEASURES[pair.measure],
+            interval_text(pair.improvement),
+            interval_text(pair.difference),
+            "" if math.isnan(pair.p_value) else f"{pair.p_value:.2g}",
+            pair.verdict,
+        ]
+        for pair in pairs
+    ]
+    return _table(["arm", "over", "measure", "probability", "difference of IQMs", "p", "verdict"], rows)
+
+
+def interval_text(interval: Interval) -> str:
+    """``12.3 [10, 14]``, or the figure alone where there is no interval."""
+    if math.isnan(interval.lower):
+        return _number(interval.estimate)
+    return f"{_number(interval.estimate)} [{_number(interval.lower)}, {_number(interval.upper)}]"
+
+
+def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
+    lines = []
+    for arm in comparison.arms:
+        seeds = ", ".join(str(run.seed) for run in arm.runs.runs)
+        ratios = [f"{run.compute_ratio:.2f}" for run in arm.runs.runs if run.compute_ratio]
+        more = f"; an update with the head was measured at {', '.join(ratios)} times a plain one's time" if ratios else ""
+        alone = " (one seed: no interval, no claim)" if len(arm.runs.runs) == 1 else ""
+        lines.append(f"- `{arm.runs.label}`: {len(arm.runs.runs)} finished, seeds {seeds}{alone}{more}")
+    lines += [f"- `{arm.label}`: no finished run" for arm in comparison.empty]
+    for run in runs:
+        if run.status != "finished":
+            got = f"{run.rows[-1]['timesteps']:,.0f} steps" if run.rows else "no evaluation"
+            said = f": {run.problem}" if run.problem else ""
+            lines.append(f"- **{run.status}, in no figure**: `{run.algorithm}-{run.arm}` seed {run.seed}, {got}{said}")
+    steps = comparison.arms[0].runs.steps
+    lines.append(
+        f"- Curves are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} environment steps, where the shortest run ends."
+    )
+    if comparison.threshold is not None:
+        how = (
+            "as asked for"
+            if comparison.threshold_given
+            else "nine tenths of plain training's way from first to last evaluation"
+        )
+        lines.append(f"- Threshold: {comparison.threshold:.4g}, {how}.")
+    else:
+        lines.append("- No threshold: plain training does not rise, or has no finished run.")
+    for name, values in different_settings(runs).items():
+        lines.append(f"- **Runs differ in {name}**: {', '.join(values)}. What they show may be due to that.")
+    lines += [f"- Command: `{command}`" for command in dict.fromkeys(run.command for run in runs if run.command)]
+    return lines
+
+
+def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:
+    figures = [interval_text(arm.figures[measure][name]) for measure in MEASURES for name in STATISTICS]
+    row = [f"`{arm.runs.label}`", str(len(arm.runs.runs)), *figures]
+    if threshold and arm.steps_to_threshold and arm.seconds_to_threshold:
+        row += [
+            f"{arm.reached} of {len(arm.runs.runs)}",
+            interval_text(arm.steps_to_threshold),
+            interval_text(arm.seconds_to_threshold),
+        ]
+    return row
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "not reached"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
