@@ -12,6 +12,7 @@ from torch import nn
 
 from cpc_rl.image_extractor import ImageExtractor
 from cpc_rl.nets import ResidualBlock, init_fan_in, init_orthogonal
+from cpc_rl.vit import ViTExtractor as ViTExtractor
 
 
 class NatureExtractor(ImageExtractor):
