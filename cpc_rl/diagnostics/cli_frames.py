@@ -3,21 +3,27 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import frame_stack
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
-from cpc_rl.diagnostics.saved_run import make_env, read_config
+from cpc_rl.diagnostics.saved_run import Subject, make_env, read_config
+
+POSITIONAL: Any = None
+try:
+    from tyro.conf import Positional as POSITIONAL
+except ImportError:  # without the command line the arguments are a dataclass like any other
+    pass
 
 
 @dataclass
 class FrameSource:
     """The arguments that both commands have."""
 
-    run: Path
-    """A run's folder (model.zip in it or in checkpoints/), or a model.zip."""
+    run: Annotated[Path, POSITIONAL]
+    """A run's folder (model.zip in it or in checkpoints/, or encoder.safetensors alone), or one of these files."""
     env: str | None = None
     """Id of the environment that frames come from; the run's own without."""
     env_factory: str | None = None
@@ -39,7 +45,12 @@ class FrameSource:
     seed: int = 0
     """Of the environment, the random actions, and what is drawn afterwards."""
 
-    def frames_of(self, model: BaseAlgorithm) -> Recording:
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.run if self.run.is_dir() else self.run.parent
+
+    def frames_of(self, subject: Subject) -> Recording:
         """
         Read the frames, or play and record them.
 
@@ -47,11 +58,12 @@ class FrameSource:
         """
         if self.data is not None:
             return load_recording(self.data)
-        folder = self.run if self.run.is_dir() else self.run.parent
-        env = make_env(self.env_factory, self.env or read_config(folder).get("env"), _object(self.env_kwargs))
+        if self.policy == "model" and subject.model is None:
+            raise ValueError(f"{self.run} holds an encoder without a model, which cannot act: leave --policy at random.")
+        env = make_env(self.env_factory, self.env or read_config(self.folder).get("env"), _object(self.env_kwargs))
         try:
-            stack = frame_stack(model, env)
-            actor = None if self.policy == "random" else _actor(model)
+            stack = frame_stack(subject.encoder.observation_space, env)
+            actor = None if subject.model is None or self.policy == "random" else _actor(subject.model)
             return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
         finally:
             env.close()

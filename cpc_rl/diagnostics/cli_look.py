@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.diagnostics.cli_frames import FrameSource
-from cpc_rl.diagnostics.features import as_tensors, features_of
+from cpc_rl.diagnostics.features import as_tensors, features_of, rows_of
 from cpc_rl.diagnostics.html_page import Page
 from cpc_rl.diagnostics.look_sections import figures, gradients, heads, neighbours
 from cpc_rl.diagnostics.pictures import newest
 from cpc_rl.diagnostics.projector import write_projector
 from cpc_rl.diagnostics.recording import Recording
-from cpc_rl.diagnostics.saved_run import load_model, load_objectives, read_config
+from cpc_rl.diagnostics.saved_run import Subject, load_objectives, load_subject, read_config
 
 TOLD = ("env", "arm", "seed", "timesteps")  # of config.yaml
 
@@ -43,38 +40,37 @@ def run(arguments: LookArguments) -> Path:
     :return: the page that was written
     :raises ValueError: if something given makes no sense
     """
-    model = load_model(arguments.run, arguments.algo, arguments.encoder)
-    recording = arguments.frames_of(model)
-    folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
-    out = arguments.out or folder / "look.html"
-    page = page_of(model, recording, folder, arguments.seed)
+    subject = load_subject(arguments.run, arguments.algo, arguments.encoder)
+    recording = arguments.frames_of(subject)
+    out = arguments.out or arguments.folder / "look.html"
+    page = page_of(subject, recording, arguments.folder, arguments.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.text(), encoding="utf-8")
     print(f"Page: {out}")
     if arguments.projector:
-        place = write_projector_of(model, recording, out.with_name(f"{out.stem}-projector"))
+        place = write_projector_of(subject, recording, out.with_name(f"{out.stem}-projector"))
         print(f"Projector: tensorboard --logdir {place}", file=sys.stderr)
     return out
 
 
-def page_of(model: BaseAlgorithm, recording: Recording, folder: Path, seed: int = 0) -> Page:
+def page_of(subject: Subject, recording: Recording, folder: Path, seed: int = 0) -> Page:
     """
-    :param model: whose encoder is shown (the critic's where there are two)
+    :param subject: whose encoder is shown
     :param recording: frames as the environment gives them
     :param folder: of the run, for its configuration and evaluations, if it has them
     """
-    encoder = choose_sites(find_sites(model), "critic")[0].encoder
-    with torch.no_grad():
-        observations = as_tensors(model, recording.observations)
+    encoder, model = subject
+    observations = as_tensors(encoder, recording.observations)
     features = features_of(encoder, observations)
     images = next(iter(encoder.images(observations).values()))
-    page = Page(f"Features of {type(model).__name__}, {folder.resolve().name}")
+    name = "an encoder" if model is None else type(model).__name__
+    page = Page(f"Features of {name}, {folder.resolve().name}")
     configuration = read_config(folder)
     page.table(
         [
             *((name, str(configuration[name])) for name in TOLD if name in configuration),
             ("encoder", ", ".join(type(part).__name__ for part in encoder.extractors.values())),
-            ("agent steps", f"{model.num_timesteps:,}"),
+            *([] if model is None else [("agent steps", f"{model.num_timesteps:,}")]),
             ("frames shown", f"{len(features):,} of {len(np.unique(recording.episodes)):,} episodes"),
         ]
     )
@@ -82,24 +78,25 @@ def page_of(model: BaseAlgorithm, recording: Recording, folder: Path, seed: int 
     figures(page, features)
     neighbours(page, features, images, recording.episodes)
     gradients(page, encoder, observations, images)
-    heads(page, load_objectives(model), encoder, recording, observations, model.action_space, seed)
+    objectives = {} if model is None else load_objectives(model)
+    heads(page, objectives, encoder, recording, observations, None if model is None else model.action_space, seed)
     return page
 
 
-def write_projector_of(model: BaseAlgorithm, recording: Recording, folder: Path, most: int = 1_000) -> Path:
+def write_projector_of(subject: Subject, recording: Recording, folder: Path, most: int = 1_000) -> Path:
     """At most so many frames, evenly taken."""
-    encoder = choose_sites(find_sites(model), "critic")[0].encoder
+    encoder, model = subject
     rows = np.linspace(0, len(recording.episodes) - 1, min(most, len(recording.episodes))).astype(int)
-    seen = recording.observations
-    chosen = {k: v[rows] for k, v in seen.items()} if isinstance(seen, dict) else seen[rows]
-    observations = as_tensors(model, chosen)
+    observations = as_tensors(encoder, rows_of(recording.observations, rows))
     images = next(iter(encoder.images(observations).values()))
     labels = {"episode": recording.episodes[rows], **{name: values[rows] for name, values in recording.labels.items()}}
     place, number = folder, 0
     while place.exists():  # TensorBoard's writer only adds to a folder
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
-    return write_projector(place, features_of(encoder, observations), newest(images), labels, step=model.num_timesteps)
+    return write_projector(
+        place, features_of(encoder, observations), newest(images), labels, step=0 if model is None else model.num_timesteps
+    )
 
 
 def _curve(page: Page, file: Path) -> None:

@@ -2,22 +2,21 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.atari_ram import ram_categories
 from cpc_rl.diagnostics.cli_frames import FrameSource
-from cpc_rl.diagnostics.features import as_tensors, encode_all
+from cpc_rl.diagnostics.features import as_tensors, chunks, encode_all, rows_of
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording
-from cpc_rl.diagnostics.saved_run import load_model
+from cpc_rl.diagnostics.saved_run import load_subject
+from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import fingerprints
 
 
@@ -49,12 +48,12 @@ def run(arguments: ProbeArguments) -> ProbeReport:
     :return: what was printed
     :raises ValueError: if something given makes no sense
     """
-    model = load_model(arguments.run, arguments.algo, arguments.encoder)
-    recording = arguments.frames_of(model)
+    subject = load_subject(arguments.run, arguments.algo, arguments.encoder)
+    recording = arguments.frames_of(subject)
     if not recording.labels:
         raise ValueError("The frames have no labels: name some (--labels), or give a file with arrays 'labels/NAME'.")
     report = probe(
-        encode_all(model, recording.observations),
+        encode_all(subject.encoder, recording.observations),
         recording.labels,
         recording.episodes,
         categories={name: ram_categories(name) for name in recording.labels} if "ram" in arguments.labels else None,
@@ -62,7 +61,7 @@ def run(arguments: ProbeArguments) -> ProbeReport:
         standardise=not arguments.raw,
         min_entropy=arguments.min_entropy,
         min_episode_length=arguments.min_episode,
-        fingerprints=frame_fingerprints(model, recording),
+        fingerprints=frame_fingerprints(subject.encoder, recording),
         epochs=arguments.epochs,
         seed=arguments.seed,
     )
@@ -74,16 +73,10 @@ def run(arguments: ProbeArguments) -> ProbeReport:
     return report
 
 
-def frame_fingerprints(model: BaseAlgorithm, recording: Recording, chunk: int = 512) -> NDArray[np.int64]:
+def frame_fingerprints(encoder: Encoder, recording: Recording) -> NDArray[np.int64]:
     """Equal where all images of two frames are, ``(N,)``."""
-    count = len(recording.episodes)
     found = []
-    for first in range(0, count, chunk):
-        rows = slice(first, first + chunk)
-        observed = recording.observations
-        tensors = as_tensors(
-            model, {k: v[rows] for k, v in observed.items()} if isinstance(observed, dict) else observed[rows]
-        )
-        images = [v for v in (tensors.values() if isinstance(tensors, Mapping) else [tensors]) if v.ndim == 4]
+    for rows in chunks(recording.observations, 512):
+        images = encoder.images(as_tensors(encoder, rows_of(recording.observations, rows))).values()
         found.append(torch.stack([fingerprints(image) * (2 * n + 1) for n, image in enumerate(images)]).sum(dim=0).cpu())
     return torch.cat(found).numpy()

@@ -7,23 +7,19 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from cpc_rl.encoder import Encoder, Observations, probing
-from cpc_rl.encoding import encode
+from cpc_rl.attachment import choose_sites, find_sites
+from cpc_rl.encoder import IMAGE, Encoder, Observations, probing
 
 CHUNK = 512  # frames of a pass
 
 
-def encode_all(model: BaseAlgorithm, observations: Any, chunk: int = CHUNK) -> Tensor:
-    """
-    As :func:`cpc_rl.encode`, of any number of frames.
-
-    :param observations: ``(N, *obs)`` as the environment gives them, or a dict of such
-    :return: ``(N, features_dim)``, on the model's device
-    """
-    return torch.cat([encode(model, _rows(observations, slice(i, i + chunk))) for i in range(0, _count(observations), chunk)])
+def encoder_of(model: BaseAlgorithm) -> Encoder:
+    """The encoder that a head trains, the critic's where there are two."""
+    return choose_sites(find_sites(model), "critic")[0].encoder
 
 
 @torch.no_grad()
@@ -34,40 +30,75 @@ def features_of(encoder: Encoder, observations: Observations, chunk: int = CHUNK
     :return: ``(N, features_dim)``
     """
     with probing(encoder):
-        return torch.cat([encoder(_rows(observations, slice(i, i + chunk))) for i in range(0, _count(observations), chunk)])
+        return torch.cat([encoder(rows_of(observations, rows)) for rows in chunks(observations, chunk)])
 
 
-def as_tensors(model: BaseAlgorithm, observations: Any) -> Observations:
-    """Frames ``(N, *obs)`` as the environment gives them, as the tensors that the model's encoder reads."""
-    return model.policy.obs_to_tensor(observations)[0]
-
-
-def frame_stack(model: BaseAlgorithm, env: gym.Env) -> int:
+def encode_all(encoder: Encoder, observations: Any, chunk: int = CHUNK) -> Tensor:
     """
-    How many frames of the environment a model's observation is a stack of: 1 for Dict spaces.
+    Features of any number of frames as the environment gives them, a chunk at a time on the encoder's device.
 
-    :raises ValueError: if the environment's images do not fit the model
+    :param observations: ``(N, *obs)``, or a dict of such
+    :return: ``(N, features_dim)``
     """
-    wanted, given = model.observation_space, env.observation_space
-    if isinstance(wanted, spaces.Dict) or isinstance(given, spaces.Dict):
-        if not (isinstance(wanted, spaces.Dict) and isinstance(given, spaces.Dict) and wanted.keys() == given.keys()):
-            raise ValueError(f"The model observes {wanted}, but the environment {given}: use the one that it was trained on.")
-        return 1
-    if wanted.shape == given.shape:
-        return 1
-    first, last = wanted.shape or (), given.shape or ()
-    fits = len(first) == len(last) == 3 and first[1:] == last[:2] and first[0] % last[2] == 0
-    if not fits:
+    parts = (as_tensors(encoder, rows_of(observations, rows)) for rows in chunks(observations, chunk))
+    return torch.cat([features_of(encoder, part) for part in parts])
+
+
+def as_tensors(encoder: Encoder, observations: Any) -> Observations:
+    """
+    Frames as an environment gives them, as the tensors that the encoder reads: channel first, and of a Dict the images only.
+
+    :param observations: ``(N, *obs)``, or a dict of such
+    :raises ValueError: if their shape is not the one that the encoder reads
+    """
+    space = encoder.observation_space
+    if isinstance(observations, Mapping) != isinstance(space, spaces.Dict):
         raise ValueError(
-            f"The model observes images {first}, and no stack of the environment's {last} makes one: use the environment, the "
+            f"The encoder reads {space}, but the frames are {'' if isinstance(space, spaces.Box) else 'no '}Dict."
+        )
+    given = observations if isinstance(observations, Mapping) else {IMAGE: observations}
+    device = next(encoder.parameters()).device
+    tensors = {}
+    for key in encoder.extractors:
+        wanted = (space[key] if isinstance(space, spaces.Dict) else space).shape
+        frames = np.asarray(given[key])
+        if frames.shape[1:] != wanted:
+            frames = np.moveaxis(frames, -1, 1)
+        if frames.shape[1:] != wanted:
+            raise ValueError(f"The encoder reads images of the shape {wanted}, but a frame has {np.shape(given[key])[1:]}.")
+        tensors[key] = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    return tensors if encoder.is_dict else tensors[IMAGE]
+
+
+def frame_stack(space: spaces.Space, env: gym.Env) -> int:
+    """
+    How many frames of the environment an observation is a stack of: 1 for Dict spaces.
+
+    :param space: that the encoder reads, channel first
+    :raises ValueError: if the environment's images do not fit
+    """
+    given = env.observation_space
+    if isinstance(space, spaces.Dict) or isinstance(given, spaces.Dict):
+        if not (isinstance(space, spaces.Dict) and isinstance(given, spaces.Dict) and space.keys() == given.keys()):
+            raise ValueError(f"The encoder reads {space}, but the environment gives {given}: use the one of its training.")
+        return 1
+    first, last = space.shape or (), given.shape or ()
+    if first == last:
+        return 1
+    if not (len(first) == len(last) == 3 and first[1:] == last[:2] and first[0] % last[2] == 0):
+        raise ValueError(
+            f"The encoder reads images {first}, and no stack of the environment's {last} makes one: use the environment, the "
             "size and the colours that it was trained with."
         )
     return first[0] // last[2]
 
 
-def _rows(observations: Any, rows: slice | np.ndarray) -> Any:
+def chunks(observations: Any, size: int) -> list[slice]:
+    """Slices that cover all frames."""
+    some = next(iter(observations.values())) if isinstance(observations, Mapping) else observations
+    return [slice(first, first + size) for first in range(0, len(some), size)]
+
+
+def rows_of(observations: Any, rows: slice | NDArray | Tensor) -> Any:
+    """Some of the frames, of arrays or tensors, or of each of a dict of such."""
     return {k: v[rows] for k, v in observations.items()} if isinstance(observations, Mapping) else observations[rows]
-
-
-def _count(observations: Any) -> int:
-    return len(next(iter(observations.values()))) if isinstance(observations, Mapping) else len(observations)

@@ -13,7 +13,7 @@ from cpc_rl.windows import Windows, encode_actions
 def windows_of(
     recording: Recording,
     observations: Observations,
-    action_space: spaces.Space,
+    action_space: spaces.Space | None,
     horizon: int,
     batch_size: int,
     seed: int = 0,
@@ -23,7 +23,7 @@ def windows_of(
 
     :param recording: whose episodes and actions are taken
     :param observations: the same frames as tensors, channel first, ``(N, *obs)``
-    :param action_space: of the model
+    :param action_space: of the model; ``None``: the windows tell no actions
     :param horizon: frames after the first
     :param batch_size: ``B``, or as many as there are starts
     :return: ``None`` if no episode is long enough
@@ -44,7 +44,7 @@ def windows_of(
     gathered_seen = {k: gathered(v) for k, v in seen.items()} if isinstance(seen, dict) else gathered(seen)  # type: ignore[arg-type]
     device = (next(iter(seen.values())) if isinstance(seen, dict) else seen).device  # type: ignore[union-attr]
     encoded = np.zeros((len(starts), horizon, 0), np.float32)
-    if recording.actions.shape[1]:
+    if recording.actions.shape[1] and action_space is not None:
         encoded = encode_actions(recording.actions[rows[:, :-1].numpy()], action_space)
     steps = starts - first_frames[np.searchsorted(last, starts)]
     return Windows(

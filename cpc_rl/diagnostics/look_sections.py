@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpc_rl.diagnostics.features import rows_of
 from cpc_rl.diagnostics.frame_windows import windows_of
 from cpc_rl.diagnostics.gradient_map import gradient_map
 from cpc_rl.diagnostics.html_page import Page
@@ -56,8 +57,7 @@ def neighbours(page: Page, features: Tensor, images: Tensor, episodes: NDArray, 
 def gradients(page: Page, encoder: Encoder, observations: Observations, images: Tensor, count: int = 8) -> None:
     """Frames above the maps of how much the features change with each pixel."""
     rows = torch.linspace(0, len(images) - 1, count).long().to(images.device)
-    some = {k: v[rows] for k, v in observations.items()} if isinstance(observations, Mapping) else observations[rows]
-    maps = next(iter(gradient_map(encoder, some).values()))
+    maps = next(iter(gradient_map(encoder, rows_of(observations, rows)).values()))
     frames = newest(images[rows])
     page.section("Where the features look", "Yellow pixels change the features most; dark blue or grey ones hardly do.")
     page.picture(grid([frames, overlay(frames, maps.cpu().numpy())], height=HEIGHT), "Frames above their gradient maps")
@@ -69,7 +69,7 @@ def heads(
     encoder: Encoder,
     recording: Recording,
     observations: Observations,
-    action_space: spaces.Space,
+    action_space: spaces.Space | None,
     seed: int,
 ) -> None:
     """For each objective of the run augmented pairs and scores; of the features themselves if it had none."""

@@ -8,7 +8,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from cpc_rl.diagnostics.atari_ram import ram_categories
-from cpc_rl.diagnostics.features import encode_all, frame_stack
+from cpc_rl.diagnostics.features import encode_all, encoder_of, frame_stack
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording, record, untouched_randomness
@@ -57,7 +57,7 @@ class ProbeCallback(BaseCallback):
         if self.recording is None:
             with untouched_randomness():
                 env = self.make_env()
-            stack = frame_stack(self.model, env)
+            stack = frame_stack(self.model.observation_space, env)
             self.recording = record(env, self.frames, labels=self.sources, stack=stack, seed=self.seed)
             env.close()
             if "ram" in self.sources:
@@ -94,4 +94,4 @@ class ProbeCallback(BaseCallback):
 
     def _features(self) -> Tensor:
         assert self.recording is not None
-        return encode_all(self.model, self.recording.observations)
+        return encode_all(encoder_of(self.model), self.recording.observations)

@@ -6,17 +6,72 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 import stable_baselines3
 import torch
+from gymnasium import spaces
+from safetensors import SafetensorError, safe_open
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites
+from cpc_rl.attachment import choose_sites, find_sites, make_encoder
+from cpc_rl.diagnostics.features import encoder_of
+from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
 from cpc_rl.objectives import OBJECTIVES, Objective
 from cpc_rl.persistence import stored_state
+
+
+class Subject(NamedTuple):
+    """What is looked at."""
+
+    encoder: Encoder
+    model: BaseAlgorithm | None
+    """``None`` where there is an encoder only."""
+
+
+def load_subject(path: str | os.PathLike, algorithm: str | None = None, encoder: str | os.PathLike | None = None) -> Subject:
+    """
+    The encoder of a run, with its model if there is one.
+
+    :param path: a run's folder or model as for :func:`load_model`, or a folder with ``encoder.safetensors`` or such a file
+    :param algorithm: see :func:`load_model`
+    :param encoder: see :func:`load_model`
+    :raises ValueError: if there is neither, or it cannot be read
+    """
+    place = Path(path)
+    file = place / "encoder.safetensors" if place.is_dir() else place
+    if file.suffix == ".safetensors" and file.is_file() and not (place.is_dir() and _model_files(place)):
+        return Subject(read_encoder(file), None)
+    model = load_model(place, algorithm, encoder)
+    return Subject(encoder_of(model), model)
+
+
+def read_encoder(file: str | os.PathLike) -> Encoder:
+    """
+    Rebuild an encoder of image observations from a file of :func:`cpc_rl.save_encoder`, on the CPU.
+
+    :raises ValueError: if it cannot be read, its class cannot be imported, or it reads a Dict space
+    """
+    try:
+        with safe_open(os.fspath(file), framework="pt") as opened:
+            told = json.loads((opened.metadata() or {})["cpc_rl"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{file} is not a file of cpc_rl.save_encoder: {error}.") from error
+    shape = re.fullmatch(r"Box\(.*\((\d+), (\d+), (\d+)\), uint8\)", told["observation_space"])
+    if shape is None:
+        raise ValueError(f"{file} reads {told['observation_space']}; without its model only uint8 images can be looked at.")
+    space = spaces.Box(0, 255, tuple(map(int, shape.groups())), np.uint8)
+    module, _, name = told["class"].rpartition(".")
+    try:
+        extractor = getattr(importlib.import_module(module), name)(space, **told["keywords"])
+        extractor.load_state_dict(tensors)
+    except (ImportError, AttributeError, TypeError, RuntimeError) as error:
+        raise ValueError(f"The extractor {told['class']} of {file} cannot be made again: {error}.") from error
+    return make_encoder(extractor.eval(), space, told["normalize_images"])
 
 
 def load_model(
@@ -106,11 +161,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _model_file(path: Path) -> Path:
     if path.is_file():
         return path
-    found = [path / "model.zip", *sorted(path.glob("checkpoints/*/model.zip"), key=_number, reverse=True)]
-    for file in found:
-        if file.is_file():
-            return file
+    if files := _model_files(path):
+        return files[0]
     raise ValueError(f"There is no model in {path}: a run's folder holds model.zip, or checkpoints/*/model.zip.")
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The final one, then those of the checkpoints, newest first."""
+    found = [folder / "model.zip", *sorted(folder.glob("checkpoints/*/model.zip"), key=_number, reverse=True)]
+    return [file for file in found if file.is_file()]
 
 
 def _number(file: Path) -> int:

@@ -3,19 +3,20 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cpc_rl import ContrastiveCallback, encode
+from cpc_rl import ContrastiveCallback, encode, save_encoder
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
 from cpc_rl.diagnostics.cli_look import run as look
 from cpc_rl.diagnostics.cli_probe import ProbeArguments
 from cpc_rl.diagnostics.cli_probe import run as run_probe
-from cpc_rl.diagnostics.features import encode_all
+from cpc_rl.diagnostics.features import encode_all, encoder_of
 from cpc_rl.diagnostics.frame_windows import windows_of
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
-from cpc_rl.diagnostics.saved_run import load_model, load_objectives
+from cpc_rl.diagnostics.saved_run import Subject, load_model, load_objectives, load_subject
 from tests.algorithms import make_model, same_parameters
 from tests.stamped_env import StampedEnv, read_stamps
 
@@ -78,7 +79,8 @@ def test_the_page_holds_every_picture_and_links_to_nothing(run, tmp_path):
     assert len(list(tmp_path.glob("page-projector/**/sprite.png"))) == 1
     look(LookArguments(folder, env_factory=FACTORY, frames=80, out=tmp_path / "page.html"))  # again, beside the first one's
     assert len(list(tmp_path.glob("page-projector*"))) == 2
-    plain = page_of(make_model("DQN"), record(stamped(), 40), tmp_path)
+    dqn = make_model("DQN")
+    plain = page_of(Subject(encoder_of(dqn), dqn), record(stamped(), 40), tmp_path)
     assert [part for part in plain.parts if "Scores of the features" in part] and "Pairs" not in plain.text()
 
 
@@ -132,7 +134,31 @@ def test_windows_of_a_recording_stay_in_their_episodes():
 def test_all_frames_are_encoded_as_one_by_one(run):
     _, model, _ = run
     frames = record(stamped(), 20).observations
-    np.testing.assert_allclose(encode_all(model, frames, chunk=7), encode(model, frames), atol=1e-6)
+    np.testing.assert_allclose(encode_all(encoder_of(model), frames, chunk=7), encode(model, frames), atol=1e-6)
+
+
+def test_an_encoder_alone_is_probed_and_looked_at(run, tmp_path):
+    _, model, _ = run
+    file = save_encoder(model, tmp_path / "encoder.safetensors")
+    subject = load_subject(tmp_path)
+    assert subject.model is None
+    frames = record(stamped(), 20).observations
+    np.testing.assert_array_equal(encode_all(subject.encoder, frames), encode(model, frames))
+    common = {"env": "Stamped", "env_factory": FACTORY, "frames": 60}
+    assert "Score matrix of the features" in look(LookArguments(file, projector=False, **common)).read_text()
+    report = run_probe(ProbeArguments(tmp_path, labels=["attr:step_index"], epochs=1, **common))
+    assert report.variables[0].name == "step_index"
+    with pytest.raises(ValueError, match="cannot act"):
+        look(LookArguments(file, policy="model", **common))
+    file.write_bytes(b"no")
+    with pytest.raises(ValueError, match="is not a file of cpc_rl.save_encoder"):
+        load_subject(file)
+
+
+def test_the_run_is_the_first_word_after_the_command():
+    import tyro
+
+    assert tyro.cli(LookArguments, args=["a/run", "--frames", "7"]) == LookArguments(Path("a/run"), frames=7)
 
 
 def test_what_is_missing_is_said(run, tmp_path):
