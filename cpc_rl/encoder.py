@@ -150,7 +150,8 @@ class Encoder(nn.Module):
         new pages that a batch of them asks for cost as much as the convolutions.
         """
         space = self._space(key)
-        plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or image.device.type != "cpu"
+        # Other strides would lead the convolutions to other kernels, and to results that differ in the last bits.
+        plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or not image.is_contiguous() or image.is_cuda
         if plain or not self.normalize_images or not is_image_space(space):
             observations = preprocess_obs(image, space, normalize_images=self.normalize_images)
             assert isinstance(observations, Tensor)

@@ -111,7 +111,8 @@ class CPC(ContrastiveObjective):
             ]
         features = torch.stack([shared.anchors, *later], dim=1)  # (B, L, F)
         contexts = self.context(features[:, :1], windows.actions[:, :0])  # (B, 1, H)
-        keys, keys_at = self.projection(features.flatten(0, 1)), self.origin(windows)  # (B * L, D)
+        # The positives take no gradient. If frame 0 took one as a negative, features would only ever be pushed, and run away.
+        keys, keys_at = self.projection(features.detach().flatten(0, 1)), self.origin(windows)  # (B * L, D)
         columns = torch.arange(batch_size * length, device=features.device).view(batch_size, length)
         parts = []
         for k in range(1, self.steps + 1):
@@ -124,7 +125,8 @@ class CPC(ContrastiveObjective):
     def context(self, z: Tensor, actions: Tensor) -> Tensor:
         """Contexts ``c_0 .. c_{L-1}``, ``(B, L, context_dim)``, of features ``(B, L, F)`` and actions ``(B, L-1, A)``."""
         if self.actions:
-            before = torch.cat([torch.zeros_like(actions[:, :1]), actions], dim=1)  # nothing is known of what led to frame 0
+            nothing = actions.new_zeros(len(actions), 1, actions.shape[2])  # is known of what led to frame 0
+            before = torch.cat([nothing, actions], dim=1)
             z = torch.cat([z, before], dim=-1)
         if self.single:
             return self.context_gru(z.flatten(0, 1)[:, None])[0].unflatten(0, z.shape[:2]).squeeze(2)
