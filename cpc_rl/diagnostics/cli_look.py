@@ -94,9 +94,8 @@ def write_projector_of(subject: Subject, recording: Recording, folder: Path, mos
     while place.exists():  # TensorBoard's writer only adds to a folder
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
-    return write_projector(
-        place, features_of(encoder, observations), newest(images), labels, step=0 if model is None else model.num_timesteps
-    )
+    step = 0 if model is None else model.num_timesteps
+    return write_projector(place, features_of(encoder, observations), newest(images), labels, step=step)
 
 
 def _curve(page: Page, file: Path) -> None:

@@ -52,10 +52,8 @@ def as_tensors(encoder: Encoder, observations: Any) -> Observations:
     :raises ValueError: if their shape is not the one that the encoder reads
     """
     space = encoder.observation_space
-    if isinstance(observations, Mapping) != isinstance(space, spaces.Dict):
-        raise ValueError(
-            f"The encoder reads {space}, but the frames are {'' if isinstance(space, spaces.Box) else 'no '}Dict."
-        )
+    if isinstance(observations, Mapping) != encoder.is_dict:
+        raise ValueError(f"The encoder reads {space}, but the frames are {'no' if encoder.is_dict else 'a'} Dict.")
     given = observations if isinstance(observations, Mapping) else {IMAGE: observations}
     device = next(encoder.parameters()).device
     tensors = {}

@@ -134,7 +134,7 @@ def test_windows_of_a_recording_stay_in_their_episodes():
 def test_all_frames_are_encoded_as_one_by_one(run):
     _, model, _ = run
     frames = record(stamped(), 20).observations
-    np.testing.assert_allclose(encode_all(encoder_of(model), frames, chunk=7), encode(model, frames), atol=1e-6)
+    np.testing.assert_allclose(encode_all(encoder_of(model), frames, chunk=7), encode(model, frames), atol=1e-5)
 
 
 def test_an_encoder_alone_is_probed_and_looked_at(run, tmp_path):
@@ -143,7 +143,7 @@ def test_an_encoder_alone_is_probed_and_looked_at(run, tmp_path):
     subject = load_subject(tmp_path)
     assert subject.model is None
     frames = record(stamped(), 20).observations
-    np.testing.assert_array_equal(encode_all(subject.encoder, frames), encode(model, frames))
+    np.testing.assert_allclose(encode_all(subject.encoder, frames), encode(model, frames), atol=1e-5)
     common = {"env": "Stamped", "env_factory": FACTORY, "frames": 60}
     assert "Score matrix of the features" in look(LookArguments(file, projector=False, **common)).read_text()
     report = run_probe(ProbeArguments(tmp_path, labels=["attr:step_index"], epochs=1, **common))
@@ -151,7 +151,7 @@ def test_an_encoder_alone_is_probed_and_looked_at(run, tmp_path):
     with pytest.raises(ValueError, match="cannot act"):
         look(LookArguments(file, policy="model", **common))
     file.write_bytes(b"no")
-    with pytest.raises(ValueError, match="is not a file of cpc_rl.save_encoder"):
+    with pytest.raises(ValueError, match="is not a file of"):
         load_subject(file)
 
 
