@@ -68,7 +68,8 @@ class Pretrain(Training):
 
 def run_collect(arguments: Collect) -> None:
     """:raises ValueError: see :func:`cpc_rl.pretraining.collect.collect`"""
-    from cpc_rl.pretraining.collect import collect, make_environment, make_policy
+    from cpc_rl.pretraining.collect import collect
+    from cpc_rl.pretraining.named import make_environment, make_policy
 
     sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
     env = make_environment(arguments.env, arguments.env_factory)

@@ -3,20 +3,16 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-import stable_baselines3
-from gymnasium.error import Error as GymnasiumError
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.pretraining.opening import MINARI, dataset_path
-from cpc_rl.pretraining.policies import Policy, RandomPolicy, TrainedPolicy
+from cpc_rl.pretraining.policies import Policy
 
 
 class Collected(NamedTuple):
@@ -38,8 +34,9 @@ def collect(
     jpeg: bool = False,
 ) -> Collected:
     """
-    Record steps of an environment, episode by episode, as a Minari dataset (HDF5). The last episode is cut where the steps are
-    used up. Nothing is left behind unless all of it was written.
+    Record steps of an environment, episode by episode, as a Minari dataset (HDF5; each image compressed by itself, so that a
+    window is read quickly). The last episode is cut where the steps are used up. Nothing is left behind unless all of it was
+    written.
 
     :param env: with image observations; its own closing is the caller's
     :param policy: see :mod:`cpc_rl.pretraining.policies`
@@ -76,7 +73,9 @@ def collect(
         done = episode = 0
         policy.seed(seed)
         while done < steps:
-            recorded = _episode(env, policy, EpisodeBuffer, seed + episode, steps - done, infos)
+            recorded = _episode(env, policy, EpisodeBuffer, episode, seed + episode, steps - done, infos)
+            if not jpeg:
+                _frame_by_frame(temporary / "data" / "main_data.hdf5", f"episode_{episode}", recorded.observations)
             storage.update_episodes([recorded])
             done, episode = done + len(recorded.rewards), episode + 1
         text = os.fspath(out)
@@ -90,7 +89,7 @@ def collect(
     return Collected(folder, done, episode)
 
 
-def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, seed: int, most: int, infos: bool) -> Any:
+def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, infos: bool) -> Any:
     observation, info = env.reset(seed=seed)
     policy.reset()
     observations, said = [observation], [info]
@@ -111,6 +110,7 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, seed: int, most: i
         truncations.append(bool(truncated or cut))
         ended = terminated or truncated or cut
     return buffer(
+        id=number,
         seed=seed,
         observations=_columns(observations),
         actions=_columns(actions),
@@ -119,6 +119,25 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, seed: int, most: i
         truncations=np.array(truncations),
         infos=_columns(said) if infos else {},
     )
+
+
+def _frame_by_frame(file: Path, episode: str, observations: Any) -> None:
+    """
+    Lay out where Minari will put the observations. Its own layout has pieces of many frames' corners each, so that a window
+    of a few frames costs the reading of a hundred.
+    """
+    import h5py
+
+    def lay_out(group: Any, name: str, values: Any) -> None:
+        if isinstance(values, dict):
+            for key, inner in values.items():
+                lay_out(group.require_group(name), key, inner)
+        elif isinstance(values, np.ndarray) and values.ndim > 2:
+            shape, options = values.shape[1:], {"compression": "gzip", "compression_opts": 1}
+            group.create_dataset(name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(1, *shape), **options)
+
+    with h5py.File(file, "a", track_order=True) as opened:
+        lay_out(opened.require_group(episode), "observations", observations)
 
 
 def _columns(rows: Sequence[Any]) -> Any:
@@ -134,60 +153,3 @@ def _columns(rows: Sequence[Any]) -> Any:
     if isinstance(first, tuple):
         return tuple(_columns(column) for column in zip(*rows, strict=True))
     return np.array(rows)
-
-
-def make_environment(env: str, factory: str | None = None) -> gymnasium.Env:
-    """
-    :param env: a registered Gymnasium id
-    :param factory: ``"module:function"`` that makes the environment from the id, for those that need more than
-        ``gymnasium.make``; modules of the working directory are found too
-    :raises ValueError: if there is no such environment or function
-    """
-    try:
-        made = gymnasium.make(env) if factory is None else _imported(factory)(env)
-    except (GymnasiumError, ModuleNotFoundError) as error:
-        raise ValueError(f"There is no environment {env!r} that can be made: {error}.") from error
-    if not isinstance(made, gymnasium.Env):
-        raise ValueError(f"{factory} made a {type(made).__name__}, but an environment of Gymnasium is needed.")
-    return made
-
-
-def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Policy:
-    """
-    :param policy: ``"random"``, or the zip of a model of SB3 or sb3-contrib. A zip is a pickle in part: load none that you do
-        not trust
-    :param algorithm: the class's name in any case, such as ``ppo``; a zip does not tell
-    :param env: that it will act in
-    :raises ValueError: if it cannot be loaded, or does not fit the environment
-    """
-    if policy == "random":
-        return RandomPolicy(env.action_space)
-    if not Path(policy).is_file():
-        raise ValueError(f"policy is {policy!r}, but it is 'random' or the zip of a trained model, and there is no such file.")
-    if algorithm is None:
-        raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
-    return TrainedPolicy(_algorithm(algorithm).load(policy, device="cpu"), env.observation_space)
-
-
-def _algorithm(name: str) -> type[BaseAlgorithm]:
-    modules = [stable_baselines3]
-    try:
-        modules.append(import_module("sb3_contrib"))
-    except ImportError:
-        pass
-    found = {key.lower(): value for module in modules for key, value in vars(module).items() if _is_algorithm(value)}
-    if name.lower() not in found:
-        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(sorted(found))}.")
-    return found[name.lower()]
-
-
-def _is_algorithm(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseAlgorithm)
-
-
-def _imported(factory: str) -> Callable[[str], Any]:
-    module, _, name = factory.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"The factory is {factory!r}, but it must be 'module:function', and {error}.") from error

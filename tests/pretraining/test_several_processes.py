@@ -46,6 +46,18 @@ def test_pieces_have_the_gradient_of_the_whole_batch(name: str) -> None:
     close(outcome(name, NatureExtractor, pieces=3), outcome(name, NatureExtractor))
 
 
+def test_pieces_keep_little_for_the_gradient() -> None:
+    def kept(pieces: int) -> int:
+        sizes: list[int] = []
+        made = learner("simclr", NatureExtractor, pieces)
+        frames = windows(1).observations[:, 0]  # type: ignore[call-overload]
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            made.encoder(frames)
+        return sum(sizes)
+
+    assert kept(2) < kept(1) / 10
+
+
 def test_pieces_and_batch_statistics_do_not_go_together() -> None:
     with pytest.raises(ValueError, match="accumulate is 2"):
         learner("simclr", Normalised, pieces=2)

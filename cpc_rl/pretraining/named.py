@@ -1,0 +1,70 @@
+"""Environments and policies by the names that a command line gives them."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import stable_baselines3
+from gymnasium.error import Error as GymnasiumError
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from cpc_rl.pretraining.policies import Policy, RandomPolicy, TrainedPolicy
+
+
+def make_environment(env: str, factory: str | None = None) -> gymnasium.Env:
+    """
+    :param env: a registered Gymnasium id
+    :param factory: ``"module:function"`` that makes the environment from the id, for those that need more than
+        ``gymnasium.make``; modules of the working directory are found too
+    :raises ValueError: if there is no such environment or function
+    """
+    try:
+        made = gymnasium.make(env) if factory is None else _imported(factory)(env)
+    except (GymnasiumError, ModuleNotFoundError) as error:
+        raise ValueError(f"There is no environment {env!r} that can be made: {error}.") from error
+    if not isinstance(made, gymnasium.Env):
+        raise ValueError(f"{factory} made a {type(made).__name__}, but an environment of Gymnasium is needed.")
+    return made
+
+
+def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Policy:
+    """
+    :param policy: ``"random"``, or the zip of a model of SB3 or sb3-contrib. A zip is a pickle in part: load none that you do
+        not trust
+    :param algorithm: the class's name in any case, such as ``ppo``; a zip does not tell
+    :param env: that it will act in
+    :raises ValueError: if it cannot be loaded, or does not fit the environment
+    """
+    if policy == "random":
+        return RandomPolicy(env.action_space)
+    if not Path(policy).is_file():
+        raise ValueError(f"policy is {policy!r}, but it is 'random' or the zip of a trained model, and there is no such file.")
+    if algorithm is None:
+        raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
+    return TrainedPolicy(_algorithm(algorithm).load(policy, device="cpu"), env.observation_space)
+
+
+def _algorithm(name: str) -> type[BaseAlgorithm]:
+    modules = [stable_baselines3]
+    try:
+        modules.append(import_module("sb3_contrib"))
+    except ImportError:
+        pass
+    found = {key.lower(): value for module in modules for key, value in vars(module).items() if _is_algorithm(value)}
+    if name.lower() not in found:
+        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(sorted(found))}.")
+    return found[name.lower()]
+
+
+def _is_algorithm(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseAlgorithm)
+
+
+def _imported(factory: str) -> Callable[[str], Any]:
+    module, _, name = factory.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"The factory is {factory!r}, but it must be 'module:function', and {error}.") from error

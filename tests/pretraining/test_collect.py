@@ -1,0 +1,131 @@
+"""Recording: what an environment showed is what the data set holds, whoever acted."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from cpc_rl import cli
+from cpc_rl.pretraining import MinariEpisodes
+from cpc_rl.pretraining.collect import collect
+from cpc_rl.pretraining.named import make_environment, make_policy
+from cpc_rl.pretraining.policies import RandomPolicy
+from tests.pretraining.toy import Rolling, rolling_data
+
+FACTORY = "tests.pretraining.toy:make"
+
+
+def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
+    first, again = (MinariEpisodes(rolling_data(tmp_path / name, steps=20)) for name in "ab")
+    env = Rolling()
+    other = MinariEpisodes(collect(env, RandomPolicy(env.action_space), steps=20, out=tmp_path / "c", seed=1).folder)
+    assert first.lengths.tolist() == [8, 8, 7]
+    for episode in range(3):
+        one, two, three = (data.read(episode, 0, 7) for data in (first, again, other))
+        assert np.array_equal(one.observations, two.observations) and np.array_equal(one.actions, two.actions)
+        assert not np.array_equal(one.observations, three.observations)
+
+
+def test_minari_loads_it_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import minari
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    env = Rolling()
+    collect(env, RandomPolicy(env.action_space), steps=10, out="minari:toy/rolling-v0", infos=True)
+    data = minari.load_dataset("toy/rolling-v0")
+    assert data.total_steps == 10 and data.total_episodes == 2
+    episodes = list(data)
+    assert [e.infos["steps"].tolist() for e in episodes] == [list(range(8)), list(range(4))]
+    assert [e.terminations.tolist()[-1] for e in episodes] == [True, False]
+    assert [e.truncations.tolist()[-1] for e in episodes] == [False, True]  # cut where the steps are used up
+    assert episodes[0].observations.shape == (8, 36, 36, 1)
+
+
+def test_a_trained_model_acts(tmp_path: Path) -> None:
+    model = PPO("CnnPolicy", Rolling(), n_steps=8, batch_size=8, device="cpu")
+    model.policy.action_net.bias.data[2] = 1000.0
+    model.save(tmp_path / "model.zip")
+    env = make_environment("any", FACTORY)
+    policy = make_policy(str(tmp_path / "model.zip"), "ppo", env)
+    actions = MinariEpisodes(collect(env, policy, steps=7, out=tmp_path / "data").folder).read(0, 0, 8).actions
+    assert (actions.argmax(axis=1) == 2).all() and actions.shape == (7, 4)
+    with pytest.raises(ValueError, match="name it, as in --algo ppo"):
+        make_policy(str(tmp_path / "model.zip"), None, env)
+    with pytest.raises(ValueError, match="There is no algorithm 'pop'"):
+        make_policy(str(tmp_path / "model.zip"), "pop", env)
+    stacked = gymnasium.wrappers.TransformObservation(Rolling(), lambda x: x[:, :, 0], spaces.Box(0, 255, (36, 36), np.uint8))
+    with pytest.raises(ValueError, match="by an environment factory"):
+        make_policy(str(tmp_path / "model.zip"), "ppo", stacked)
+
+
+def test_continuous_actions_and_dicts(tmp_path: Path) -> None:
+    class Cart(gymnasium.Env):
+        action_space = spaces.Box(-2, 4, (2,), np.float32)
+        observation_space = spaces.Dict({"eye": spaces.Box(0, 255, (36, 40, 3), np.uint8), "speed": spaces.Box(-1, 1, (1,))})
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict, dict]:
+            super().reset(seed=seed)
+            return self.observation_space.sample(), {}
+
+        def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+            return self.observation_space.sample(), float(action[0]), False, False, {}
+
+    env = Cart()
+    data = MinariEpisodes(collect(env, RandomPolicy(env.action_space), steps=6, out=tmp_path / "data").folder)
+    segment = data.read(0, 0, 7)
+    assert isinstance(segment.observations, dict) and segment.observations["eye"].shape == (7, 3, 36, 40)
+    assert set(segment.observations) == {"eye"}
+    assert np.allclose(segment.actions[:, 0], (segment.rewards - 1) / 3, atol=1e-6)  # -2 .. 4 to -1 .. 1
+
+
+def test_a_recording_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    class Broken(Rolling):
+        def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+            if self.steps == 5:
+                raise RuntimeError("the simulator broke")
+            return super().step(action)
+
+    env = Broken()
+    with pytest.raises(RuntimeError, match="the simulator broke"):
+        collect(env, RandomPolicy(env.action_space), steps=10, out=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match="There is something at"):
+        collect(env, RandomPolicy(env.action_space), steps=10, out=tmp_path / "data")
+
+
+def test_the_command_line_collects_and_pretrains(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, out = str(tmp_path / "data"), str(tmp_path / "run")
+    assert cli.main(["collect", "--env", "any", "--env-factory", FACTORY, "--steps", "30", "--out", data]) == 0
+    settings = ["--steps", "2", "--batch-size", "4", "--warmup", "0", "--workers", "0", "--device", "cpu"]
+    options = ["--objective", "curl=1,spr=0.5", "--set", "spr.horizon=2", "--extractor-set", "features_dim=16"]
+    assert cli.main(["pretrain", "--data", data, "--out", out, *settings, *options]) == 0
+    printed = capfd.readouterr().out
+    assert f"30 steps in 5 episodes: {data}" in printed and f"encoder: {out}/encoder.safetensors" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["collect", "--env", "Nowhere-v0", "--out", "x"], "There is no environment 'Nowhere-v0'"),
+        (["collect", "--env", "a", "--env-factory", "nowhere:make", "--out", "x"], "must be 'module:function'"),
+        (["collect", "--env", "a", "--env-factory", FACTORY, "--policy", "m.zip", "--out", "x"], "there is no such file"),
+        (["pretrain", "--data", "/nowhere", "--out", "x"], "There is no data at /nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    error = capfd.readouterr().err
+    assert text in error and error.startswith("cpc-rl: ") and error.count("\n") == 1
+
+
+def test_keywords_from_text() -> None:
+    given = ["horizon=3", "augment=None", "negatives={'source': 'queue'}", "estimator=nwj", "spr.horizon=2"]
+    wanted = {"horizon": 3, "augment": None, "negatives": {"source": "queue"}, "estimator": "nwj", "spr": {"horizon": 2}}
+    assert cli.keywords(given) == wanted
+    with pytest.raises(ValueError, match="NAME=VALUE"):
+        cli.keywords(["horizon"])
