@@ -86,8 +86,7 @@ def run_grid(jobs: list[Job], parallel: int, machine: Machine, *, overwrite: boo
     except ValueError as error:
         print(f"There is no report: {error}", file=sys.stderr)
         return 1
-    for sentence in in_words(comparison):
-        print(sentence)
+    print("\n".join(in_words(comparison)).replace("**", ""))
     print(f"Report: {folder / 'report' / 'report.md'}\nCurves: tensorboard --logdir {folder.parent}")
     return 1 if failed else 0
 

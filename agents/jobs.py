@@ -25,6 +25,7 @@ from agents.run import Machine
 from agents.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
+WORKER = (sys.executable, "-m", "agents.worker")
 PAUSE = 0.2  # seconds between two looks at the processes
 STOPPED = 130
 
@@ -77,6 +78,7 @@ def run_jobs(
     overwrite: bool,
     command: str,
     watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    program: Sequence[str] = WORKER,
 ) -> bool:
     """
     Bring runs to their end, some at a time; ``state`` of each job then says what became of it.
@@ -87,6 +89,7 @@ def run_jobs(
     :param overwrite: replace what lies in the folders
     :param command: what the user typed, for ``config.yaml``
     :param watch: called with all jobs a few times a second
+    :param program: what is told a run by a line of JSON on its standard input, and brings it to its end
     :return: whether the user let it come to its end
     """
     waiting = [job for job in jobs if job.state == "waiting"]
@@ -97,7 +100,7 @@ def run_jobs(
             while running or (waiting and not interrupts):
                 while waiting and len(running) < parallel and not interrupts:
                     job = waiting.pop(0)
-                    process = _start(job, machine, overwrite, command, threads=1 if parallel > 1 else None)
+                    process = _start(job, machine, overwrite, command, program, one_thread=parallel > 1)
                     running[process.pid] = job, process
                 if len(interrupts) > told:
                     told = len(interrupts)
@@ -123,13 +126,15 @@ def read_end(file: Path, size: int = 4096) -> str:
         return ""
 
 
-def _start(job: Job, machine: Machine, overwrite: bool, command: str, threads: int | None) -> "subprocess.Popen[bytes]":
+def _start(
+    job: Job, machine: Machine, overwrite: bool, command: str, program: Sequence[str], *, one_thread: bool
+) -> "subprocess.Popen[bytes]":
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.failure.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     environment["TQDM_MININTERVAL"] = "5"  # the log holds every state of the bar
-    if threads is not None:
-        environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if one_thread:
+        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     task = {
         "configuration": job.configuration.as_dict(),
         "folder": os.fspath(job.folder.path),
@@ -140,7 +145,7 @@ def _start(job: Job, machine: Machine, overwrite: bool, command: str, threads: i
     }
     with open(job.log, "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "agents.worker"],
+            list(program),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -34,7 +34,6 @@ def run(arguments: ReportArguments) -> None:
         raise ValueError(f"--repetitions must be 1 or more, and is {arguments.repetitions}.")
     out = arguments.out or arguments.folder / "report"
     comparison = write_report(arguments.folder, out, threshold=arguments.threshold, repetitions=arguments.repetitions)
-    for sentence in in_words(comparison):
-        print(sentence)
+    print("\n".join(in_words(comparison)).replace("**", ""))
     print(f"Report: {out / 'report.md'}")
     print(f"Curves: tensorboard --logdir {out / 'tensorboard'}")

@@ -69,8 +69,8 @@ def _write_hparams(folder: Path, arm: ArmRuns, threshold: float | None) -> None:
             "algorithm": run.algorithm,
             "arm": run.arm,
             "objective": arm.head or "none",
-            "augmented": "aug" in run.arm.split("+"),
-            "shuffled": "shuffled" in run.arm.split("+"),
+            "augmented": "yes" if "aug" in run.arm.split("+") else "no",  # the page shows True as 1
+            "shuffled": "yes" if "shuffled" in run.arm.split("+") else "no",
             "seed": run.seed,
         }
         metrics = dict(zip(METRICS, (final, area, reached), strict=True))

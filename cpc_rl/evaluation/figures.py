@@ -47,7 +47,9 @@ def write_curves(
         label = f"{arm.runs.label} ({count} seed{'s' * (count > 1)})"
         axes.plot(x, middle, color=color, linestyle=style, linewidth=1.8, label=label)
         if not np.isnan(lower).all():
-            axes.fill_between(x, lower, upper, color=color, alpha=0.16, linewidth=0)
+            axes.fill_between(x, lower, upper, color=color, alpha=0.14 if len(drawn) < 5 else 0.07, linewidth=0)
+            for edge in (lower, upper):  # bands of many arms lie over each other
+                axes.plot(x, edge, color=color, alpha=0.5, linewidth=0.5)
     if threshold is not None:
         axes.axhline(threshold, color="0.5", linestyle=":", linewidth=1, label=f"threshold {threshold:.4g}")
     axes.set(title=title, ylabel="return (interquartile mean, 95% interval)")
@@ -58,7 +60,7 @@ def write_curves(
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     files = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
-    with matplotlib.rc_context({"svg.hashsalt": "cpc-rl"}):  # the same curves make the same file
+    with matplotlib.rc_context({"svg.hashsalt": "cpc-rl", "svg.fonttype": "none"}):  # the same curves make the same file
         for file in files:
             figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     return files

@@ -1,0 +1,170 @@
+"""What the report claims, what it does not, and what TensorBoard gets to read."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from cpc_rl.evaluation.arms import group_arms
+from cpc_rl.evaluation.cli_report import ReportArguments, run
+from cpc_rl.evaluation.comparison import Comparison, compare
+from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.table import read_runs
+from cpc_rl.evaluation.words import in_words
+from tests.evaluation.folders import ENV, make_arm, make_run
+
+SPREAD = (-2.0, -1.0, 0.0, 1.0, 2.0)
+
+
+def make_grid(log_dir: Path, ends: dict[str, float], seeds: int = 5) -> Path:
+    for arm, end in ends.items():
+        make_arm(log_dir, arm, [end + offset for offset in SPREAD[:seeds]])
+    return log_dir / ENV
+
+
+def compared(folder: Path) -> Comparison:
+    return compare(group_arms(read_runs(folder)), repetitions=500)
+
+
+def test_own_gain_in_words(tmp_path: Path) -> None:
+    """aug+curl beats aug; curl does no better than more compute; and each says so."""
+    ends = {"none": 40, "aug": 60, "compute": 50, "curl": 50.5, "aug+curl": 90, "shuffled+curl": 40, "aug+shuffled+curl": 60}
+    comparison = compared(make_grid(tmp_path, ends))
+    verdicts = {
+        (pair.arm.arm, pair.over.arm): pair.verdict for pair in comparison.pairs if pair.own_gain and pair.measure == "area"
+    }
+    assert verdicts == {
+        ("curl", "compute"): "no evidence",
+        ("curl", "shuffled+curl"): "better",
+        ("aug+curl", "aug"): "better",
+        ("aug+curl", "compute"): "better",
+        ("aug+curl", "aug+shuffled+curl"): "better",
+    }
+    words = in_words(comparison)
+    chosen = [sentence for sentence in words if sentence.startswith("`curl` over `compute`, mean return")]
+    assert len(chosen) == 1 and "(5 and 5 seeds): no evidence of a difference; difference +0.25 [" in chosen[0]
+    assert any(sentence.startswith("`aug+curl` over `aug`") and "**better**" in sentence for sentence in words)
+    assert {(pair.arm.arm, pair.over.arm) for pair in comparison.pairs if pair.arm.arm in ("none", "aug", "compute")} == {
+        ("aug", "none"),
+        ("compute", "none"),
+        ("compute", "aug"),
+    }
+
+
+def test_worse_is_said_too(tmp_path: Path) -> None:
+    comparison = compared(make_grid(tmp_path, {"compute": 50, "curl": 20}))
+    assert {pair.verdict for pair in comparison.pairs} == {"worse"}
+    assert all("**worse**" in sentence for sentence in in_words(comparison))
+
+
+def test_three_seeds_are_a_hint_at_most(tmp_path: Path) -> None:
+    comparison = compared(make_grid(tmp_path, {"none": 10, "curl": 90}, seeds=3))
+    assert {pair.verdict for pair in comparison.pairs} == {"hint of better"}
+    assert {pair.p_value for pair in comparison.pairs} == {0.1}
+    assert all("no evidence of a difference (too few seeds" in sentence for sentence in in_words(comparison))
+
+
+def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 10, "curl": 90}, seeds=1)
+    comparison = write_report(folder, repetitions=100)
+    assert {pair.verdict for pair in comparison.pairs} == {"one seed"}
+    text = (folder / "report" / "report.md").read_text()
+    assert "one seed, so nothing can be said about a difference" in text and "[" not in text.split("## How to read")[
+        0
+    ].replace("![", "")
+    content = json.loads((folder / "report" / "report.json").read_text())
+    assert content["arms"]["curl"]["final"]["iqm"] == {"estimate": 88.0, "lower": None, "upper": None}
+
+
+def test_algorithms_are_compared_within_themselves(tmp_path: Path) -> None:
+    make_arm(tmp_path, "none", [10.0, 12.0])
+    make_arm(tmp_path, "curl", [10.0, 12.0], algorithm="dqn")
+    make_arm(tmp_path, "none", [10.0, 12.0], algorithm="dqn")
+    comparison = compared(tmp_path / ENV)
+    assert [arm.runs.label for arm in comparison.arms] == ["dqn-none", "dqn-curl", "ppo-none"]
+    assert {(pair.arm.label, pair.over.label) for pair in comparison.pairs} == {("dqn-curl", "dqn-none")}
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 20, "curl": 20})
+    make_arm(tmp_path, "aug", [1.0] * 3)
+    make_run(tmp_path, "spr", 0, [0.0, 1.0])
+    make_run(tmp_path, "curl", 7, [0.0, 1.0], n_envs=16)
+    make_run(tmp_path, "curl", 8, [])
+    said = {"env": ENV, "algorithm": "ppo", "arm": "curl", "seed": 8, "problem": "exit status 1: out of memory"}
+    (folder / "ppo-curl" / "seed-8.failed").write_text(json.dumps(said))
+    write_report(folder, repetitions=100)
+    text = (folder / "report" / "report.md").read_text()
+    assert "- `spr`: no finished run\n" in text
+    assert "**unfinished, in no figure**: `ppo-curl` seed 7, 100 steps\n" in text
+    assert "**failed, in no figure**: `ppo-curl` seed 8, no evaluation: exit status 1: out of memory\n" in text
+    assert "**Runs differ in n_envs**: 2, 16" in text
+    assert "- `curl`: 5 finished, seeds 0, 1, 2, 3, 4\n" in text
+    assert "| `aug` | 3 |" in text and "| 0 of 3 | not reached [not reached, not reached] |" in text
+    arm = json.loads((folder / "report" / "report.json").read_text())["arms"]["aug"]
+    assert arm["reached"] == 0 and arm["steps_to_threshold"] == {"estimate": None, "lower": None, "upper": None}
+
+
+def read(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
+    events.Reload()
+    return events
+
+
+def test_files_and_margin_charts(tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 40, "curl": 60})
+    out = folder / "report"
+    write_report(folder, threshold=30.0, repetitions=200)
+    first = (out / "curves_steps.svg").read_bytes()
+    write_report(folder, threshold=30.0, repetitions=200)  # takes the first one's place
+    names = {"report.md", "report.json", "runs.csv", "tensorboard"}
+    figures = {f"curves_{axis}.{suffix}" for axis in ("steps", "seconds") for suffix in ("png", "svg")}
+    assert {item.name for item in out.iterdir()} == names | figures
+    svg = (out / "curves_steps.svg").read_bytes()
+    assert b">curl (5 seeds)<" in svg and b">threshold 30<" in svg and svg == first
+    events = read(out / "tensorboard")
+    layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {chart.title: chart.margin.series[0] for chart in layout.category[0].chart}
+    assert set(charts) == {"over environment steps", "over seconds of training"}
+    assert set(events.Tags()["images"]) == {"report/curves_steps", "report/curves_seconds"}
+    arm = read(out / "tensorboard" / "curl")
+    curve = json.loads((out / "report.json").read_text())["arms"]["curl"]["curve"]
+    series = charts["over environment steps"]
+    for tag, name in ((series.value, "iqm"), (series.lower, "lower"), (series.upper, "upper")):
+        points = arm.Scalars(tag)
+        assert [point.step for point in points] == curve["steps"] == list(range(0, 1001, 100))
+        assert [point.value for point in points] == pytest.approx(curve[name])
+    series = charts["over seconds of training"]
+    assert [point.step for point in arm.Scalars(series.value)] == list(range(0, 101, 10))
+    assert len(arm.Scalars(series.lower)) == len(arm.Scalars(series.upper)) == 11
+
+
+def test_hparams_page(tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 40, "aug+curl": 60})
+    write_report(folder, threshold=50.0, repetitions=100)
+    sessions = folder / "report" / "tensorboard" / "hparams"
+    assert len(list(sessions.iterdir())) == 10
+    events = read(sessions / "aug+curl-seed-2")
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    chosen = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert chosen["arm"].string_value == "aug+curl" and chosen["objective"].string_value == "curl"
+    assert chosen["augmented"].string_value == "yes" and chosen["seed"].number_value == 2
+    assert events.Scalars("report/final_return")[0].value == 60
+    assert events.Scalars("report/mean_return_over_training")[0].value == pytest.approx(30)
+    assert events.Scalars("report/steps_to_threshold")[0].value == 900
+    assert "report/steps_to_threshold" not in read(sessions / "none-seed-0").Tags()["scalars"]  # which never reached it
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_grid(tmp_path, {"compute": 50, "curl": 90})
+    run(ReportArguments(folder, out=tmp_path / "here", repetitions=100))
+    output = capsys.readouterr().out
+    assert "`curl` over `compute`" in output and ": better;" in output and str(tmp_path / "here" / "report.md") in output
+    assert not (folder / "report").exists() and (tmp_path / "here" / "report.md").is_file()
+    with pytest.raises(ValueError, match="holds no runs"):
+        run(ReportArguments(tmp_path / "here"))
+    with pytest.raises(ValueError, match="--repetitions must be 1 or more"):
+        run(ReportArguments(folder, repetitions=0))
