@@ -1,6 +1,7 @@
 """An encoder that was loaded is frozen, thaws and is slowed down, in every algorithm."""
 
 import copy
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -16,8 +17,6 @@ from cpc_rl.attachment import choose_sites, find_sites, outermost_extractors
 from cpc_rl.transfer import TransferCallback
 from cpc_rl.transfer_hooks import ScaledSteps
 from tests.algorithms import ALGORITHMS, ON_POLICY, hooks_left, make_model, same_parameters, steps
-
-OFF_POLICY = [name for name in ALGORITHMS if name not in ON_POLICY]
 
 
 class Noisy(BaseFeaturesExtractor):
@@ -326,6 +325,22 @@ def test_the_steps_of_a_separate_head_are_scaled_too(file):
         torch.testing.assert_close(part, {name: 0.1 * value for name, value in whole.items()}, rtol=1e-3, atol=1.2e-7)
 
 
+@pytest.mark.parametrize("name", ["SAC", "CrossQ"])
+def test_a_tied_encoder_is_slowed_down_once(name, file):
+    def moved(lr_scale):
+        model = make_model(name, learning_starts=24)
+        callback = load_encoder(model, file, lr_scale=lr_scale)
+        before = encoders(model)
+        model.learn(25, callback=[callback, ContrastiveCallback("curl", encoder="tied", batch_size=4)])
+        return {path: value - before[path] for path, value in encoders(model).items() if "_target" not in path}
+
+    whole, part = moved(1.0), moved(0.1)
+    torch.testing.assert_close(part, {path: 0.1 * value for path, value in whole.items()}, rtol=1e-3, atol=1.2e-7)
+    for path, value in part.items():
+        assert torch.equal(value, part[path.replace("actor.", "critic.", 1)])
+    assert max(value.abs().max() for value in part.values()) > 2e-5
+
+
 def test_loading_forgets_what_the_optimiser_knew_of_the_old_weights(file):
     model = make_model("SAC").learn(steps("SAC"))
     rest = next(model.critic.qf0.parameters())
@@ -390,3 +405,14 @@ def test_the_documents_plain_pytorch_reads_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     features = runpy.run_path("plain.py", init_globals={"images": images})["features"]
     torch.testing.assert_close(features.detach(), encode(model, images.numpy()))
+
+
+def test_the_documents_table_has_the_keywords_and_their_defaults():
+    text = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text()
+    table = re.findall(r"^\| `(\w+)` \| (?:`(\S+)`|(\S+)) \| ", text, re.MULTILINE)
+    for function in (load_encoder, TransferCallback):
+        parameters = list(inspect.signature(function).parameters.values())
+        defaults = [(p.name, "never" if p.default is None else repr(p.default).replace("'", '"')) for p in parameters]
+        assert [(name, code or word) for name, code, word in table] == [
+            d for d in defaults if d[0] not in ("model", "file", "verbose")
+        ]
