@@ -2,12 +2,13 @@
 
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor
+from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor
 
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     "nature": NatureExtractor,
     "impala": ImpalaExtractor,
     "drq": DrQExtractor,
+    "vit": ViTExtractor,
 }
 
 

@@ -61,8 +61,8 @@ def pretrain(
 
     :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
     :param objective: see :class:`cpc_rl.ContrastiveCallback`
-    :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``), or any class of features extractors of images. Dict
-        observations get one for each image entry
+    :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features extractors of
+        images. Dict observations get one for each image entry
     :param out: folder of the run
     :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`
     :param extractor_kwargs: of the extractor, besides the space

@@ -31,9 +31,9 @@ class LARS(Optimizer):
     Stochastic gradient descent with momentum whose step in each layer is scaled by the ratio of the norms of weights and
     gradient, so that large batches can take large steps.
 
-    You, Gitman and Ginsburg 2017, "Large Batch Training of Convolutional Networks", algorithm 1. As SimCLR and BYOL use it, the
-    ratio's denominator is the norm of the gradient with the weight decay in it, where the paper adds the norms of the two, and
-    biases and the parameters of normalisations (one dimension or none) take plain steps.
+    You, Gitman and Ginsburg 2017, "Large Batch Training of Convolutional Networks", algorithm 1. As SimCLR and BYOL use it,
+    the ratio's denominator is the norm of the gradient with the weight decay in it, where the paper adds the norms of the
+    two, and biases and the parameters of normalisations (one dimension or none) take plain steps.
 
     :param params: parameters, or groups of them
     :param lr: global learning rate; above 1 is usual with large batches

@@ -1,5 +1,7 @@
 """Recording: what an environment showed is what the data set holds, whoever acted."""
 
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from stable_baselines3 import PPO
 
 from cpc_rl import cli
 from cpc_rl.pretraining import MinariEpisodes
+from cpc_rl.pretraining.cli_pretrain import keywords
 from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.named import make_environment, make_policy
 from cpc_rl.pretraining.policies import RandomPolicy
@@ -126,6 +129,17 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.Ca
 def test_keywords_from_text() -> None:
     given = ["horizon=3", "augment=None", "negatives={'source': 'queue'}", "estimator=nwj", "spr.horizon=2"]
     wanted = {"horizon": 3, "augment": None, "negatives": {"source": "queue"}, "estimator": "nwj", "spr": {"horizon": 2}}
-    assert cli.keywords(given) == wanted
+    assert keywords(given) == wanted
     with pytest.raises(ValueError, match="NAME=VALUE"):
-        cli.keywords(["horizon"])
+        keywords(["horizon"])
+
+
+def test_every_command_is_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    printed = capfd.readouterr().out
+    assert all(f"  {name} " in printed for name in cli.COMMANDS)
+    assert cli.main([]) == 2 and cli.main(["teach"]) == 2
+    assert "there is no command 'teach'; there are collect, pretrain, probe, look, report" in capfd.readouterr().err
+    for command in cli.COMMANDS.values():
+        module = import_module(command.module)
+        assert is_dataclass(getattr(module, command.arguments)) and callable(module.run)

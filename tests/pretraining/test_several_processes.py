@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpc_rl.extractors import NatureExtractor
+from cpc_rl.extractors import NatureExtractor, ViTExtractor
 from tests.pretraining.ranks import OBJECTIVES, Normalised, all_outcomes, learner, outcome, windows
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,10 @@ def test_every_objective_has_the_loss_and_the_gradients_of_one_process(tmp_path:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_pieces_have_the_gradient_of_the_whole_batch(name: str) -> None:
     close(outcome(name, NatureExtractor, pieces=3), outcome(name, NatureExtractor))
+
+
+def test_pieces_of_a_transformer() -> None:
+    close(outcome("stdim", ViTExtractor, pieces=3), outcome("stdim", ViTExtractor))  # type: ignore[arg-type]
 
 
 def test_pieces_keep_little_for_the_gradient() -> None:

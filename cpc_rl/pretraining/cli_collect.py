@@ -1,0 +1,41 @@
+"""``cpc-rl collect``: record episodes of an environment."""
+
+import sys
+from dataclasses import dataclass
+
+from cpc_rl.pretraining.collect import collect
+from cpc_rl.pretraining.named import make_environment, make_policy
+
+
+@dataclass(frozen=True)
+class CollectArguments:
+    """Record episodes of an environment as a Minari dataset."""
+
+    env: str
+    """A registered Gymnasium id with image observations."""
+    out: str
+    """Folder of the dataset, or minari:NAME-vN for one under MINARI_DATASETS_PATH."""
+    policy: str = "random"
+    """random, or the zip of a trained model of Stable-Baselines3 or sb3-contrib (a pickle in part: none from strangers)."""
+    algo: str | None = None
+    """The model's algorithm, its class name in any case."""
+    steps: int = 30_000
+    """Environment steps in all."""
+    env_factory: str | None = None
+    """module:function that makes the environment from its id, where gymnasium.make is not enough."""
+    seed: int = 0
+    """Of the first episode and of the policy."""
+    infos: bool = False
+    """Store what the environment says besides, for probes."""
+    jpeg: bool = False
+    """Store images with losses, in less space."""
+
+
+def run(arguments: CollectArguments) -> None:
+    """:raises ValueError: see :func:`cpc_rl.pretraining.collect.collect`"""
+    sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
+    env = make_environment(arguments.env, arguments.env_factory)
+    policy = make_policy(arguments.policy, arguments.algo, env)
+    kept = ("steps", "out", "seed", "infos", "jpeg")
+    done = collect(env, policy, **{name: getattr(arguments, name) for name in kept})
+    print(f"{done.steps} steps in {done.episodes} episodes: {done.folder}")

@@ -1,0 +1,84 @@
+"""``cpc-rl pretrain``: an encoder from recorded images."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cpc_rl.pretraining.loop import pretrain
+from cpc_rl.pretraining.opening import open_dataset
+from cpc_rl.pretraining.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainArguments(Training):
+    """Train an encoder on recorded images; under torchrun in several processes."""
+
+    data: str
+    """A Minari dataset (folder, or minari:ID), a folder of images or videos, or a replay buffer (.pkl, a pickle)."""
+    out: Path
+    """Folder of the run. A run that was interrupted goes on from its checkpoint."""
+    objective: str = "cpc"
+    """A name, or several with weights, as cpc=1,spr=2."""
+    set: tuple[str, ...] = ()
+    """Keywords of the objective, as horizon=3; with several objectives spr.horizon=3."""
+    extractor: str = "nature"
+    """nature, impala, drq or vit."""
+    extractor_set: tuple[str, ...] = ()
+    """Keywords of the extractor, as features_dim=256."""
+    image_size: tuple[int, int] | None = None
+    """Height and width for folders of images and videos."""
+    grayscale: bool = False
+    """One channel for folders of images and videos."""
+    device: str = "auto"
+    """torch's name of a device."""
+
+
+def run(arguments: PretrainArguments) -> None:
+    """:raises ValueError: see :func:`cpc_rl.pretraining.pretrain`"""
+    images = {"image_size": arguments.image_size, "grayscale": arguments.grayscale}
+    done = pretrain(
+        open_dataset(arguments.data, **{name: value for name, value in images.items() if value}),
+        _objective(arguments.objective),
+        arguments.extractor,
+        out=arguments.out,
+        objective_kwargs=keywords(arguments.set),
+        extractor_kwargs=keywords(arguments.extractor_set),
+        device=arguments.device,
+        **{setting.name: getattr(arguments, setting.name) for setting in fields(Training)},
+    )
+    print(f"encoder: {done.encoder}")
+
+
+def keywords(settings: Sequence[str]) -> dict[str, Any]:
+    """
+    ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own.
+
+    :raises ValueError: if one is no NAME=VALUE
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"A keyword is given as NAME=VALUE, such as horizon=3, but this one is {setting!r}.")
+        try:
+            value = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            value = text
+        outer, dot, inner = name.partition(".")
+        if dot:
+            found.setdefault(outer, {})[inner] = value
+        else:
+            found[name] = value
+    return found
+
+
+def _objective(text: str) -> Any:
+    if "=" not in text and "," not in text:
+        return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        return {name: float(weight or 1) for name, _, weight in pairs}
+    except ValueError as error:
+        raise ValueError(f"objective is {text!r}, but several are given as cpc=1,spr=2.") from error
