@@ -15,6 +15,7 @@ from cpc_rl.diagnostics.cli_probe import ProbeArguments
 from cpc_rl.diagnostics.cli_probe import run as run_probe
 from cpc_rl.diagnostics.features import encode_all, encoder_of
 from cpc_rl.diagnostics.frame_windows import windows_of
+from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
 from cpc_rl.diagnostics.saved_run import Subject, load_model, load_objectives, load_subject
 from tests.algorithms import make_model, same_parameters
@@ -190,3 +191,16 @@ def test_recordings_need_no_actions():
     recording = Recording(images, np.zeros((6, 0)), np.zeros(6, np.int64), {})
     windows = windows_of(recording, torch.from_numpy(images), StampedEnv().action_space, 2, 4)
     assert windows.actions.shape == (4, 2, 0)
+
+
+def test_recordings_are_data_to_pre_train_on():
+    env = StampedEnv(channels_last=True, lengths=(5, 3, 9))
+    data = RecordedEpisodes(record(env, 40), env.action_space)
+    assert data.lengths[:3].tolist() == [5, 3, 9] and data.observation_space.shape == (3, 36, 36)
+    segment = data.read(2, 4, 8)
+    stamps = read_stamps(segment.observations)
+    assert stamps.episode.tolist() == [2] * 4 and stamps.step.tolist() == [4, 5, 6, 7]
+    assert segment.actions.argmax(1).tolist() == [int(env.actions_taken[2, step]) for step in (5, 6, 7)]
+    assert RecordedEpisodes(record(env, 9)).read(0, 0, 2).actions.shape == (1, 0)
+    with pytest.raises(ValueError, match="must be uint8 images"):
+        RecordedEpisodes(Recording(np.zeros((4, 8, 8, 1)), np.zeros((4, 0)), np.zeros(4, np.int64), {}))
