@@ -26,7 +26,9 @@ class CollectArguments:
     seed: int = 0
     """Of the first episode and of the policy."""
     infos: bool = False
-    """Store what the environment says besides, for probes."""
+    """Store what the environment says besides, the same entries at each step."""
+    labels: tuple[str, ...] = ()
+    """Store labels of each frame for probes: ram (Atari), info:KEY, attr:PATH."""
     jpeg: bool = False
     """Store images with losses, in less space."""
 
@@ -36,6 +38,6 @@ def run(arguments: CollectArguments) -> None:
     sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
     env = make_environment(arguments.env, arguments.env_factory)
     policy = make_policy(arguments.policy, arguments.algo, env)
-    kept = ("steps", "out", "seed", "infos", "jpeg")
+    kept = ("steps", "out", "seed", "infos", "labels", "jpeg")
     done = collect(env, policy, **{name: getattr(arguments, name) for name in kept})
     print(f"{done.steps} steps in {done.episodes} episodes: {done.folder}")

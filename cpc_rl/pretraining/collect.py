@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from cpc_rl.diagnostics.label_sources import label_reader
 from cpc_rl.pretraining.opening import MINARI, dataset_path
 from cpc_rl.pretraining.policies import Policy
+
+Teller = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class Collected(NamedTuple):
@@ -31,6 +34,7 @@ def collect(
     out: str | os.PathLike,
     seed: int = 0,
     infos: bool = False,
+    labels: Sequence[str] = (),
     jpeg: bool = False,
 ) -> Collected:
     """
@@ -43,7 +47,9 @@ def collect(
     :param steps: of the environment, in all
     :param out: the dataset's folder, or ``"minari:NAME-vN"`` for one under ``MINARI_DATASETS_PATH``
     :param seed: the first episode's; each later one gets the next number
-    :param infos: store what the environment says besides (``info``), for probes of it; the same entries at each step
+    :param infos: store what the environment says besides (``info``), if it has the same entries at each step
+    :param labels: of each frame, for probes: sources as of :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as
+        ``"ram"``. They are stored as ``infos/labels``
     :param jpeg: store images with losses, in less space; else pixel for pixel
     :raises ValueError: if there is something at ``out`` already, or a setting makes no sense
     """
@@ -70,10 +76,11 @@ def collect(
             data_format="hdf5",
             jpeg_encoding=jpeg,
         )
+        tell = _teller(env, infos, labels)
         done = episode = 0
         policy.seed(seed)
         while done < steps:
-            recorded = _episode(env, policy, EpisodeBuffer, episode, seed + episode, steps - done, infos)
+            recorded = _episode(env, policy, EpisodeBuffer, episode, seed + episode, steps - done, tell)
             if not jpeg:
                 _frame_by_frame(temporary / "data" / "main_data.hdf5", f"episode_{episode}", recorded.observations)
             storage.update_episodes([recorded])
@@ -89,10 +96,29 @@ def collect(
     return Collected(folder, done, episode)
 
 
-def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, infos: bool) -> Any:
+def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:
+    """From a step's ``info`` to what is stored besides the step."""
+    read = label_reader(env, labels) if labels else None
+
+    def tell(info: Mapping[str, Any]) -> dict[str, Any]:
+        told = dict(info) if infos else {}
+        if read is not None:
+            found = read(info)
+            if found is None:
+                raise ValueError(
+                    f"The labels {', '.join(labels)} are not in the info of every step and every reset, so that frames would "
+                    "be without them."
+                )
+            told["labels"] = found
+        return told
+
+    return tell
+
+
+def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, tell: Teller) -> Any:
     observation, info = env.reset(seed=seed)
     policy.reset()
-    observations, said = [observation], [info]
+    observations, told = [observation], [tell(info)]
     actions: list[Any] = []
     rewards: list[float] = []
     terminations: list[bool] = []
@@ -103,7 +129,7 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed:
         observation, reward, terminated, truncated, info = env.step(action)
         cut = len(rewards) + 1 == most and not terminated
         observations.append(observation)
-        said.append(info)
+        told.append(tell(info))
         actions.append(action)
         rewards.append(float(reward))
         terminations.append(bool(terminated))
@@ -117,7 +143,7 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed:
         rewards=np.array(rewards),
         terminations=np.array(terminations),
         truncations=np.array(truncations),
-        infos=_columns(said) if infos else {},
+        infos=_columns(told),
     )
 
 

@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, distributed
 
+from cpc_rl.diagnostics.probe_report import merged
 from cpc_rl.encoder import IMAGE
 from cpc_rl.encoding import write_encoder
 from cpc_rl.monitor import Monitor
@@ -23,7 +24,9 @@ from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
 from cpc_rl.pretraining.distributed import gather_rows, processes, rank, share, world_size
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
+from cpc_rl.pretraining.minari_episodes import MinariEpisodes
 from cpc_rl.pretraining.opening import Data, open_dataset
+from cpc_rl.pretraining.probing import has_labels, probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
 from cpc_rl.pretraining.training import Learner, Training, stem
 from cpc_rl.sampling import Windows
@@ -38,6 +41,8 @@ class Pretrained(NamedTuple):
     """``encoder.safetensors``, for :func:`cpc_rl.load_encoder`."""
     skipped: list[str]
     """What of the data was damaged, one text each; in every process all of it."""
+    report: Path | None
+    """``probe.json``, if the data was recorded with labels; the first process has it."""
 
 
 def pretrain(
@@ -55,7 +60,8 @@ def pretrain(
     """
     Train an encoder on recorded images, with the objectives, augmentations and windows that train beside an agent.
 
-    Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``. A run that was interrupted goes on
+    Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``, and if the data has labels
+    ``probe.json``, what linear probes read off the trained and the untrained encoder. A run that was interrupted goes on
     from its checkpoint when it is called again, in one process bit for bit. Under ``torchrun`` all processes work at one
     training; its results are those of one process but for rounding, whatever their number.
 
@@ -94,9 +100,34 @@ def pretrain(
             write_encoder(stem(encoder), file, keywords=keywords, observation_space=data.observation_space)
         if world_size() > 1:
             distributed.barrier()
-    if skipped and verbose and int(os.environ.get("RANK", "0")) == 0:
-        print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
-    return Pretrained(file, skipped)
+    report = None
+    if int(os.environ.get("RANK", "0")) == 0:
+        if skipped and verbose:
+            print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
+        if settings.probe_frames > 0 and isinstance(data, MinariEpisodes) and has_labels(data):
+            fresh = _encoder(data.observation_space, make, keywords, settings).to(device)
+            report = _probe({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
+    return Pretrained(file, skipped, report)
+
+
+def _probe(
+    encoders: Mapping[str, ShardedEncoder], data: MinariEpisodes, settings: Training, out: Path, verbose: int
+) -> Path | None:
+    """The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none."""
+    try:
+        reports = {
+            name: probe_report(encoder, data, settings.probe_frames, settings.seed) for name, encoder in encoders.items()
+        }
+    except ValueError as error:
+        print(f"There is no probe report: {error}", file=sys.stderr)
+        return None
+    file = out / "probe.json"
+    file.write_text(
+        json.dumps({name: report.as_dict() for name, report in reports.items()}, indent=1) + "\n", encoding="utf-8"
+    )
+    if verbose:
+        print(merged(reports))
+    return file
 
 
 def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:

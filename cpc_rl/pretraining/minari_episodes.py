@@ -76,6 +76,19 @@ class MinariEpisodes(Episodes):
             actions = _encoded(taken, self.action_space)
         return Segment(self._images(frames), actions, rewards)
 
+    def labels(self, episode: int) -> dict[str, NDArray]:
+        """
+        What ``cpc-rl collect --labels`` stored of an episode's frames, by name ``(n,)`` each; empty if there is nothing.
+
+        :raises DamagedError: if it cannot be read
+        """
+        name = self.names[episode]
+        try:
+            stored = self._file()[name].get("infos", {}).get("labels", {})
+            return {key: values[()] for key, values in stored.items()}
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self.file}, {name}, labels: {error}") from error
+
     def _entry(self, group: Any, key: str) -> Any:
         return group["observations"][key] if key else group["observations"]
 

@@ -36,6 +36,7 @@ class Training:
     :param workers: processes that read and decode, per training process
     :param log_every: steps between two entries in TensorBoard
     :param checkpoint_every: steps between two checkpoints
+    :param probe_frames: frames of the probe report, for data with labels; 0 for none
     :raises ValueError: if one makes no sense
     """
 
@@ -51,6 +52,7 @@ class Training:
     workers: int = 2
     log_every: int = 100
     checkpoint_every: int = 1000
+    probe_frames: int = 10_000
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -66,7 +68,7 @@ class Training:
             "log_every": 1,
             "checkpoint_every": 1,
         }
-        for name, bound in {**least, "seed": 0, "weight_decay": 0}.items():
+        for name, bound in {**least, "seed": 0, "weight_decay": 0, "probe_frames": 0}.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least {bound}.")
         if self.learning_rate <= 0:
@@ -75,7 +77,7 @@ class Training:
     @property
     def identity(self) -> dict[str, Any]:
         """The settings that a checkpoint goes on with; the others may change."""
-        free = ("workers", "log_every", "checkpoint_every", "accumulate")
+        free = ("workers", "log_every", "checkpoint_every", "accumulate", "probe_frames")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in free}
 
 

@@ -1,5 +1,6 @@
 """The loop: what it learns and writes, how it goes on, and what it refuses."""
 
+import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cpc_rl import NatureExtractor, encode, load_encoder
-from cpc_rl.pretraining import Training, pretrain
+from cpc_rl.pretraining import MinariEpisodes, Training, pretrain
 from cpc_rl.pretraining.episodes import Episodes, Segment
 from cpc_rl.pretraining.loop import Pretrained
 from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
@@ -156,6 +158,30 @@ class Memory(Episodes):
         part, n = self.frames[episode, start:stop], stop - start - 1
         size = 0 if self.action_space is None else 2
         return Segment({"left": part, "right": part[:, ::-1].copy()}, np.zeros((n, size), np.float32), np.zeros(n, np.float32))
+
+
+class Fields(BaseFeaturesExtractor):
+    """The grey values of the 4 x 4 fields, each times a number that is trained."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, 16)
+        self.scale = torch.nn.Parameter(torch.ones(16))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, 0, ::9, ::9].flatten(1) * self.scale
+
+
+def test_labels_that_were_recorded_end_in_a_probe_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The brightness is linear in these features; the step, 0 to 7 in all episodes, is in no image."""
+    data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
+    assert np.array_equal(MinariEpisodes(data).labels(1)["steps"], np.arange(8))
+    done = pretrain(data, "curl", Fields, out=tmp_path / "run", **{**SHORT, "verbose": 1}, probe_frames=600)
+    assert done.report == tmp_path / "run" / "probe.json"
+    found = json.loads(done.report.read_text())
+    for encoder in ("trained", "untrained"):
+        scores = {variable["name"]: variable["score"] for variable in found[encoder]["variables"]}
+        assert scores["brightness"] > 0.99 and scores["steps"] < 0.35
+    assert "| variable | trained | untrained |" in capfd.readouterr().out
 
 
 def test_several_images_have_an_extractor_each_named_as_a_policy_names_them(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ class Rolling(gymnasium.Env):
         self.steps += 1
         return self._image(), float(action), self.steps == 7, False, {"steps": self.steps}
 
+    @property
+    def brightness(self) -> float:
+        """Mean of the image."""
+        return float(self.grid.mean())
+
     def _image(self) -> np.ndarray:
         return self.grid.repeat(9, 0).repeat(9, 1)[:, :, None]
 
@@ -40,10 +45,10 @@ def make(env_id: str) -> gymnasium.Env:
     return Rolling()
 
 
-def rolling_data(folder: Path, steps: int = 100, jpeg: bool = False) -> Path:
+def rolling_data(folder: Path, steps: int = 100, jpeg: bool = False, labels: tuple[str, ...] = ()) -> Path:
     """A recorded data set; JPEG has no images with one channel, so that these are without that axis."""
     env: gymnasium.Env = Rolling()
     if jpeg:
         flat = spaces.Box(0, 255, (36, 36), np.uint8)
         env = gymnasium.wrappers.TransformObservation(env, lambda image: image[:, :, 0], flat)
-    return collect(env, RandomPolicy(env.action_space), steps=steps, out=folder / "rolling", jpeg=jpeg).folder
+    return collect(env, RandomPolicy(env.action_space), steps=steps, out=folder / "rolling", jpeg=jpeg, labels=labels).folder

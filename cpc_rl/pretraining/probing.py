@@ -1,0 +1,92 @@
+"""The probe report at the end of a pre-training: what the features tell of the labels that were recorded with the images."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cpc_rl.diagnostics.probe import probe
+from cpc_rl.diagnostics.probe_report import ProbeReport
+from cpc_rl.encoder import Encoder, Observations, probing
+from cpc_rl.negatives import fingerprints
+from cpc_rl.pretraining.episodes import DamagedError
+from cpc_rl.pretraining.minari_episodes import MinariEpisodes
+
+CHUNK = 256  # frames in memory at a time
+
+
+class Labelled(NamedTuple):
+    """Features of frames, in the order of their episodes."""
+
+    features: Tensor
+    """``(N, features_dim)``."""
+    labels: dict[str, NDArray]
+    """By name, ``(N,)`` each."""
+    episodes: NDArray[np.int64]
+    """``(N,)``."""
+    prints: NDArray[np.int64]
+    """``(N,)``, equal where two frames are."""
+
+
+def has_labels(data: Any) -> bool:
+    """Whether the data was recorded with labels."""
+    return isinstance(data, MinariEpisodes) and len(data.lengths) > 0 and bool(data.labels(0))
+
+
+def probe_report(encoder: Encoder, data: MinariEpisodes, frames: int, seed: int = 0) -> ProbeReport:
+    """
+    Linear probes of every label, by :func:`cpc_rl.diagnostics.probe.probe`. Frames are read and encoded a few at a time.
+
+    :param frames: at most, of whole episodes in random order but for the last
+    :param seed: of the episodes' order and of the probes
+    :raises ValueError: if there is too little to probe
+    """
+    found = _encoded(encoder, data, frames, seed)
+    return probe(found.features, found.labels, found.episodes, fingerprints=found.prints, seed=seed)
+
+
+def _encoded(encoder: Encoder, data: MinariEpisodes, frames: int, seed: int) -> Labelled:
+    features, prints, labels, episodes = [], [], [], []
+    left = frames
+    for episode in np.random.default_rng(seed).permutation(len(data.lengths)).tolist():
+        length = min(int(data.lengths[episode]), left)
+        try:
+            own = data.labels(episode)
+            parts = [(_features(encoder, images), _prints(images)) for images in _chunks(encoder, data, episode, length)]
+        except DamagedError:
+            continue  # the training has named it
+        features += [part for part, _ in parts]
+        prints += [part for _, part in parts]
+        labels.append({name: values[:length] for name, values in own.items()})
+        episodes.append(np.full(length, episode))
+        left -= length
+        if left == 0:
+            break
+    if not labels:
+        raise ValueError("There are no frames with labels that can be read.")
+    columns = {name: np.concatenate([own[name] for own in labels]) for name in labels[0]}
+    return Labelled(torch.cat(features), columns, np.concatenate(episodes), torch.cat(prints).cpu().numpy())
+
+
+def _chunks(encoder: Encoder, data: MinariEpisodes, episode: int, length: int) -> Iterator[Observations]:
+    device = next(encoder.parameters()).device
+    for first in range(0, length, CHUNK):
+        images = data.read(episode, first, min(first + CHUNK, length)).observations
+        if isinstance(images, dict):
+            yield {key: torch.from_numpy(image).to(device) for key, image in images.items()}
+        else:
+            yield torch.from_numpy(images).to(device)
+
+
+@torch.no_grad()
+def _features(encoder: Encoder, images: Observations) -> Tensor:
+    with probing(encoder):
+        return encoder(images).clone()
+
+
+def _prints(images: Observations) -> Tensor:
+    entries = [images] if isinstance(images, Tensor) else list(images.values())
+    return torch.stack([fingerprints(image) * (2 * number + 1) for number, image in enumerate(entries)]).sum(dim=0)
