@@ -1,6 +1,6 @@
 """Fetching the frames, actions and rewards of drawn windows out of a buffer's arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,20 +72,23 @@ def gather_windows(
     device: torch.device | str,
     keys: tuple[str, ...] | None,
     normalize: Normalize | None = None,
-    images: bool = True,
+    only: Sequence[int] | None = None,
 ) -> Windows:
     """
     :param first: Observations; holds frame 0 of a window.
     :param later: Next observations, whose slot ``t + i - 1`` holds frame i >= 1. None: ``first`` holds it, at slot ``t + i``.
     :param normalize: Applied to a batch of frames. It sees whole observations, also where only some ``keys`` are wanted.
-    :param images: False: leave the observations out, and give a tensor ``(B, L, 0)`` in their place.
+    :param only: Fill in these frames of the observations alone; what the others hold means nothing. With none at all a tensor
+        ``(B, L, 0)`` stands in their place.
     """
     transitions = draw.transition_rows()
     slots, envs = np.divmod(transitions, ring.episode.shape[1])
     real = draw.mask[:, 1:]
     encoded = encode_actions(actions[slots, envs], action_space, scaled) * real[..., None]
     return Windows(
-        _frames(draw, first, later, device, keys, normalize) if images else torch.empty(*draw.mask.shape, 0, device=device),
+        torch.empty(*draw.mask.shape, 0, device=device)
+        if only is not None and not only
+        else _frames(draw, first, later, device, keys, normalize, only),
         _tensor(encoded, device),
         _tensor(np.where(real, rewards[slots, envs], 0).astype(np.float32), device),
         _tensor(draw.mask, device),
@@ -101,16 +104,18 @@ def _frames(
     device: torch.device | str,
     keys: tuple[str, ...] | None,
     normalize: Normalize | None,
+    only: Sequence[int] | None,
 ) -> Tensor | dict[str, Tensor]:
     """The observations of the windows, ``(B, L, *obs)``."""
     rows = draw.frame_rows()
+    wanted_frames = range(len(rows)) if only is None or normalize is not None else only
     if isinstance(first, Mapping):
         wanted = tuple(first) if keys is None or normalize is not None else keys
         assert later is None or isinstance(later, Mapping)
-        frames: Any = {key: _gather(first[key], None if later is None else later[key], rows) for key in wanted}
+        frames: Any = {key: _gather(first[key], None if later is None else later[key], rows, wanted_frames) for key in wanted}
     else:
         assert not isinstance(later, Mapping)
-        frames = _gather(first, later, rows)
+        frames = _gather(first, later, rows, wanted_frames)
     if normalize is not None:
         frames = normalize(frames)
     if isinstance(frames, dict):
@@ -118,18 +123,35 @@ def _frames(
     return _window_major(frames, device)
 
 
-def _gather(first: Array, later: Array | None, rows: NDArray) -> NDArray:
-    """:return: ``(L, B, *obs)``: with time first, each source fills one block of memory, so that no frame is copied twice."""
+def _gather(first: Array, later: Array | None, rows: NDArray, wanted: Sequence[int]) -> NDArray:
+    """
+    :param wanted: The frames that are filled in.
+    :return: ``(L, B, *obs)``: with time first, each source fills one block of memory, so that no frame is copied twice.
+    """
     frames = np.empty((*rows.shape, *first.shape[2:]), dtype=first.dtype)
-    if later is None:
-        _take(first, rows, frames)
-    else:
-        _take(first, rows[0], frames[0])
-        if len(rows) > 1:
+    n_envs = first.shape[1]
+    for block in _blocks(wanted):
+        if later is None:
+            _take(first, rows[block], frames[block])
+            continue
+        if block.start == 0:
+            _take(first, rows[0], frames[0])
+            block = slice(1, block.stop)
+        if block.start < block.stop:
             # Frame i is the next observation of the slot before
-            n_envs = first.shape[1]
-            _take(later, (rows[1:] - n_envs) % (len(first) * n_envs), frames[1:])
+            _take(later, (rows[block] - n_envs) % (len(first) * n_envs), frames[block])
     return frames
+
+
+def _blocks(wanted: Sequence[int]) -> list[slice]:
+    """Runs of consecutive numbers."""
+    blocks: list[slice] = []
+    for i in wanted:
+        if blocks and blocks[-1].stop == i:
+            blocks[-1] = slice(blocks[-1].start, i + 1)
+        else:
+            blocks.append(slice(i, i + 1))
+    return blocks
 
 
 def _take(array: Array, rows: NDArray, out: NDArray) -> None:

@@ -44,7 +44,7 @@ class Injection:
     :param draw: gives a batch of windows for each of some objectives, by name, or ``None`` while there are too few
     :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
     :param progress: remaining progress, from 1 to 0
-    :param report: takes the metrics of a head step and its windows, by the objectives' names
+    :param report: takes the metrics of a head step, and its windows where they are whole, by the objectives' names
     :param every: the head steps with every n-th update of the encoder
     :param rl_norm: whether the agent's gradient can be measured at the features (not so for TRPO)
     :param shared_pass: where the objectives that can get the features that the algorithm computed, or ``None``
@@ -123,7 +123,8 @@ class Injection:
         batch = shared_pass.batch(self.head, names, output) if names else None
         if batch is None:
             return None
-        self._run(names, batch.windows, Norms(features=torch.linalg.vector_norm(gradient)), batch.shared)
+        norms = Norms(features=torch.linalg.vector_norm(gradient))
+        self._run(names, batch.windows, norms, batch.shared, show=batch.whole)
         assert self._pending is not None
         return None if self._pending.anchors is None else batch.added(gradient, self._pending.anchors)
 
@@ -174,13 +175,20 @@ class Injection:
             return
         self._run(names, windows, rl_norms)
 
-    def _run(self, names: tuple[str, ...], windows: dict[str, Windows], rl_norms: Norms, shared: Shared | None = None) -> None:
+    def _run(
+        self,
+        names: tuple[str, ...],
+        windows: dict[str, Windows],
+        rl_norms: Norms,
+        shared: Shared | None = None,
+        show: bool = True,
+    ) -> None:
         assert self._pending is not None and self._waiting is not None
         with self.guard:
             gradient, metrics = self.head.gradient(windows, rl_norms, self.progress(), shared)
         self._pending = self._pending.joined(gradient)
         self._waiting = tuple(name for name in self._waiting if name not in names)
-        self.report(metrics, windows)
+        self.report(metrics, windows if show else {})
 
     def _note_map_norm(self, norms: Norms) -> None:
         if norms.maps is not None:

@@ -1,7 +1,7 @@
 """Which transitions a buffer handed out for an algorithm's update, so that a head can use the features of that very batch."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,23 +75,28 @@ class Minibatches:
         self.latest = None
 
     def draw(
-        self, horizon: int, device: torch.device, keys: tuple[str, ...] | None, count: int, images: bool = True
+        self,
+        horizon: int,
+        device: torch.device,
+        keys: tuple[str, ...] | None,
+        count: int,
+        only: Sequence[int] | None = None,
     ) -> Windows:
         """
         The windows that begin at the first ``count`` transitions of the latest minibatch.
 
-        :param images: False: the observations are not needed, see :func:`cpc_rl.gathering.gather_windows`
+        :param only: the frames whose observations are needed, see :func:`cpc_rl.gathering.gather_windows`
         """
         rows = self.latest
         assert rows is not None
         # A window of one frame needs no gathering: the algorithm has the observations.
-        at_hand = images and horizon == 0 and isinstance(rows.observations, torch.Tensor)
-        gathered = images and not at_hand
+        at_hand = only != () and horizon == 0 and isinstance(rows.observations, torch.Tensor)
+        only = () if at_hand else only
         if isinstance(self.windows, RolloutWindows):
-            windows = self.windows.at(rows.indices[:count], horizon, device, keys, gathered)
+            windows = self.windows.at(rows.indices[:count], horizon, device, keys, only)
         else:
             assert rows.env is not None
-            windows = self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys, gathered)
+            windows = self.windows.at(rows.indices[:count], rows.env[:count], horizon, device, keys, only)
         if not at_hand:
             return windows
         first = rows.observations[:count] if rows.places is None else rows.observations[rows.places[:count]]

@@ -35,7 +35,7 @@ class Monitors:
     def add(self, metrics: dict[str, Metrics], windows: dict[str, Windows]) -> None:
         """Take in what objectives gave in a head step, by their names."""
         for name, own in metrics.items():
-            self.by_name[name].add(own, windows[name])
+            self.by_name[name].add(own, windows.get(name))
 
     @property
     def steps(self) -> int:
@@ -66,12 +66,11 @@ class Monitor:
         self.warned = False
         self.watch = Watch(self.prefix)
 
-    def add(self, metrics: Metrics, windows: Windows) -> None:
+    def add(self, metrics: Metrics, windows: Windows | None) -> None:
         for name, value in metrics.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
-        if not isinstance(windows.observations, Tensor) or windows.observations.numel() > 0:  # else no pass needed images
-            self.windows = windows
+        self.windows = windows or self.windows
 
     @property
     def steps(self) -> int:

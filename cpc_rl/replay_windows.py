@@ -1,5 +1,6 @@
 """Temporal windows from the replay buffers of off-policy algorithms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -88,19 +89,21 @@ class ReplayWindows:
         horizon: int,
         device: torch.device | str = "cpu",
         keys: tuple[str, ...] | None = None,
-        images: bool = True,
+        only: Sequence[int] | None = None,
     ) -> Windows:
         """
         The windows that begin at given slots, valid starts or not: look at their masks.
 
         :param start: ``(B,)`` slots
         :param env: ``(B,)`` their environments
-        :param images: False: without the observations, ``(B, L, 0)`` in their place
+        :param only: fill in these frames of the observations alone, see :func:`cpc_rl.gathering.gather_windows`
         """
         self._trajectories.catch_up()
-        return self._gather(Draw(self._trajectories.ring, start, env, horizon, self._trajectories.lag), device, keys, images)
+        return self._gather(Draw(self._trajectories.ring, start, env, horizon, self._trajectories.lag), device, keys, only)
 
-    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, images: bool = True) -> Windows:
+    def _gather(
+        self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, only: Sequence[int] | None = None
+    ) -> Windows:
         buffer = self.replay_buffer
         return gather_windows(
             self._trajectories.ring,
@@ -114,7 +117,7 @@ class ReplayWindows:
             device,
             keys,
             self.normalize,
-            images,
+            only,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Temporal windows from the rollout buffers of on-policy algorithms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,21 +149,23 @@ class RolloutWindows:
         horizon: int,
         device: torch.device | str = "cpu",
         keys: tuple[str, ...] | None = None,
-        images: bool = True,
+        only: Sequence[int] | None = None,
     ) -> Windows:
         """
         The windows that begin at given transitions of the newest rollout, valid starts or not: look at their masks.
 
         :param indices: ``(B,)``, as SB3's rollout buffers count them: environment after environment
-        :param images: False: without the observations, ``(B, L, 0)`` in their place
+        :param only: fill in these frames of the observations alone, see :func:`cpc_rl.gathering.gather_windows`
         """
         assert self._ring is not None
         env, row = np.divmod(indices, self._rollout_length)
         slots = len(self._ring.episode)
         draw = Draw(self._ring, (self._next_slot - self._rollout_length + row) % slots, env, horizon, 0)
-        return self._gather(draw, device, keys, images)
+        return self._gather(draw, device, keys, only)
 
-    def _gather(self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, images: bool = True) -> Windows:
+    def _gather(
+        self, draw: Draw, device: torch.device | str, keys: tuple[str, ...] | None, only: Sequence[int] | None = None
+    ) -> Windows:
         assert self._ring is not None
         arrays = self._arrays
         return gather_windows(
@@ -177,7 +179,7 @@ class RolloutWindows:
             self.squashed,
             device,
             keys,
-            images=images,
+            only=only,
         )
 
     def state_dict(self) -> dict[str, Any]:

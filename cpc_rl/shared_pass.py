@@ -28,6 +28,8 @@ class Batch(NamedTuple):
     shared: Shared
     places: Tensor | slice
     """Rows of the anchors in what the extractor gave out."""
+    whole: bool
+    """The windows hold all their frames, also those that no objective needs."""
 
     def added(self, gradient: Tensor, anchors: Tensor) -> Tensor:
         """The gradient ``(rows, F)`` of the extractor's output, grown by the anchors' ``(B, F)``."""
@@ -95,9 +97,9 @@ class SharedPass:
         windows = {}
         for name in names:
             objective = head.terms[name].objective
-            images = look or objective.needs_images(shared)
-            windows[name] = self.minibatches.draw(objective.horizon, head.device, head.encoder.keys, count, images)
-        return Batch(windows, shared, places)
+            only = None if look else objective.frames_needed(shared)
+            windows[name] = self.minibatches.draw(objective.horizon, head.device, head.encoder.keys, count, only)
+        return Batch(windows, shared, places, look)
 
 
 def is_joined(model: Any) -> bool:

@@ -1,6 +1,6 @@
 """ATC: contrast a frame with one a few steps later (Stooke, Lee, Abbeel and Laskin 2021)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,8 +76,10 @@ class ATC(ContrastiveObjective):
         self.key_compressor = momentum_copy(self.compressor)
         self.W = nn.Linear(latent_dim, latent_dim, bias=False)
 
-    def needs_images(self, shared: Shared) -> bool:
-        return self.negatives.mask_duplicates or not (self.horizon == 1 and shared.next_keys is not None)
+    def frames_needed(self, shared: Shared) -> Sequence[int] | None:
+        if self.negatives.mask_duplicates:
+            return None
+        return () if self.horizon == 1 and shared.next_keys is not None else (self.horizon,)
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)

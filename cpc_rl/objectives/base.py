@@ -1,6 +1,6 @@
 """What every objective is: a head with a loss, that the encoder is handed to and that never owns it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -78,9 +78,12 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
-    def needs_images(self, shared: Shared) -> bool:
-        """Whether :meth:`forward` reads ``windows.observations`` when it gets these features; they are left out if not."""
-        return True
+    def frames_needed(self, shared: Shared) -> Sequence[int] | None:
+        """
+        The frames of ``windows.observations`` that :meth:`forward` reads when it gets these features, in order; ``None`` for
+        all. The others hold anything then, and with none at all the observations are a tensor ``(B, L, 0)``.
+        """
+        return None
 
     def after_step(self, encoder: Encoder) -> None:
         """Called after the encoder and the head have moved: momentum copies and queues follow here."""

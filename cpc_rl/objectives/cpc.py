@@ -1,6 +1,6 @@
 """CPC: predict the features of future frames from a recurrent context (van den Oord, Li and Vinyals 2018)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,8 +80,11 @@ class CPC(ContrastiveObjective):
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.W = nn.ModuleList(nn.Linear(context_dim, dim, bias=False) for _ in range(horizon))
 
-    def needs_images(self, shared: Shared) -> bool:
-        return self.negatives.mask_duplicates or not (self.horizon == 1 and shared.next_keys is not None)
+    def frames_needed(self, shared: Shared) -> Sequence[int] | None:
+        if self.negatives.mask_duplicates:
+            return None
+        first = 1 if shared.next_keys is None else 2
+        return tuple(range(first, self.horizon + 1))
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         if shared is not None:
