@@ -34,7 +34,7 @@ from cpc_rl.diagnostics.probe_bank import ProbeBank, cross_entropies
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, record
-from cpc_rl.diagnostics.saved_run import read_encoder
+from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.diagnostics.splits import label_entropy, split_episodes
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.pretraining import pretrain

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import numpy as np
 import stable_baselines3
 import torch
-from gymnasium import spaces
-from safetensors import SafetensorError, safe_open
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites, make_encoder
+from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.diagnostics.features import encoder_of
+from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
 from cpc_rl.objectives import OBJECTIVES, Objective
@@ -47,31 +45,6 @@ def load_subject(path: str | os.PathLike, algorithm: str | None = None, encoder:
         return Subject(read_encoder(file), None)
     model = load_model(place, algorithm, encoder)
     return Subject(encoder_of(model), model)
-
-
-def read_encoder(file: str | os.PathLike) -> Encoder:
-    """
-    Rebuild an encoder of image observations from a file of :func:`cpc_rl.save_encoder`, on the CPU.
-
-    :raises ValueError: if it cannot be read, its class cannot be imported, or it reads a Dict space
-    """
-    try:
-        with safe_open(os.fspath(file), framework="pt") as opened:
-            told = json.loads((opened.metadata() or {})["cpc_rl"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{file} is not a file of cpc_rl.save_encoder: {error}.") from error
-    shape = re.fullmatch(r"Box\(.*\((\d+), (\d+), (\d+)\), uint8\)", told["observation_space"])
-    if shape is None:
-        raise ValueError(f"{file} reads {told['observation_space']}; without its model only uint8 images can be looked at.")
-    space = spaces.Box(0, 255, tuple(map(int, shape.groups())), np.uint8)
-    module, _, name = told["class"].rpartition(".")
-    try:
-        extractor = getattr(importlib.import_module(module), name)(space, **told["keywords"])
-        extractor.load_state_dict(tensors)
-    except (ImportError, AttributeError, TypeError, RuntimeError) as error:
-        raise ValueError(f"The extractor {told['class']} of {file} cannot be made again: {error}.") from error
-    return make_encoder(extractor.eval(), space, told["normalize_images"])
 
 
 def load_model(
