@@ -43,7 +43,7 @@ BAD = [
     (f"--env {IMAGES} --n-envs 0", "--n-envs must be 1 or more"),
     (f"--env {IMAGES} --eval-freq 0", "--eval-freq must be 1 or more"),
     (f"--env {IMAGES} --eval-episodes -1", "--eval-episodes must be 1 or more"),
-    (f"--env {IMAGES} --jobs 2", "one run after the other"),
+    (f"--env {IMAGES} --jobs 0", "--jobs must be 1 or more, and is 0"),
     (f"--env {IMAGES} --seeds 1 1", "several different values"),
     (f"--env {IMAGES} --seeds -1", "between 0 and"),
     (f"--env {IMAGES} --device tpu9", "no device"),
@@ -138,28 +138,37 @@ def tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.grid.load_recipe", load)
 
 
-def test_grid_of_arms_and_seeds(tiny_recipes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = f"--env {IMAGES} --objective none curl --seeds 0 4 --eval-episodes 1 --device cpu --vec dummy --log-dir {tmp_path}"
+def test_grid_ends_with_the_report(tiny_recipes: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    common = f"--env {IMAGES} --eval-episodes 1 --device cpu --vec dummy --log-dir {tmp_path}"
+    line = f"--objective none curl --seeds 4 --jobs 2 {common}"
     assert train_agent.main(line.split()) == 0
-    output = capsys.readouterr().out
-    folders = [
-        RunFolder(tmp_path / "tests.agents.tiny-TinyImages-v0" / arm / seed)
-        for arm in ("ppo-none", "ppo-curl")
-        for seed in ("seed-0", "seed-4")
-    ]
-    for folder in folders:
+    output = capfd.readouterr().out
+    place = tmp_path / "tests.agents.tiny-TinyImages-v0"
+    none, curl = (RunFolder(place / arm / "seed-4") for arm in ("ppo-none", "ppo-curl"))
+    for folder in (none, curl):
         check_whole(folder)
-        assert str(folder.path) in output
-    assert f"tensorboard --logdir {tmp_path}" in output
-    assert yaml.safe_load(folders[0].config.read_text())["command"].endswith(line)
-    first, second = ({tag for tag in scalars(folders[index]) if tag.startswith("contrastive/")} for index in (0, 2))
+        assert yaml.safe_load(folder.config.read_text())["command"].endswith(line)
+    first, second = ({tag for tag in scalars(folder) if tag.startswith("contrastive/")} for folder in (none, curl))
     assert not first and "contrastive/curl/loss" in second
-    results = json.loads(folders[0].results.read_text())
+    results = json.loads(none.results.read_text())
     assert results["timesteps"] == 96 and len(results["final"]["returns"]) == 1
-    before = snapshot(tmp_path)
+    assert "[2/2 finished] ppo-curl seed 4: finished, 96 steps" in output or "[2/2 finished] ppo-none seed 4" in output
+    assert "`curl` over `none`" in output and "one seed, so nothing can be said" in output
+    assert f"Report: {place / 'report' / 'report.md'}" in output and f"tensorboard --logdir {tmp_path}" in output
+    before = {name: data for name, data in snapshot(tmp_path).items() if "/report/" not in name}
     assert train_agent.main(line.split()) == 0  # the same command again
-    assert capsys.readouterr().out.count("is finished") == 4
-    assert snapshot(tmp_path) == before
+    assert train_agent.main(f"--objective none --seeds 4 {common}".split()) == 0  # one run of them
+    assert capfd.readouterr().out.count("is finished") == 1
+    assert {name: data for name, data in snapshot(tmp_path).items() if "/report/" not in name} == before
+    # A run that cannot go on is reported, and the rest with it.
+    curl.results.unlink()
+    model = max(curl.checkpoints.iterdir()) / "model.zip"
+    os.truncate(model, model.stat().st_size // 2)
+    assert train_agent.main(line.split()) == 1
+    errors = capfd.readouterr().err
+    assert errors.startswith("ppo-curl seed 4 failed with exit status 2: The checkpoint ") and "is damaged" in errors
+    assert f"(log: {curl.path}.log)" in errors and errors.count("\n") == 1
+    assert "**failed, in no figure**: `ppo-curl` seed 4" in (place / "report" / "report.md").read_text()
 
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(tmp_path: Path) -> None:
