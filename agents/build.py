@@ -24,7 +24,7 @@ from agents.arms import Arm
 from agents.errors import UserError
 from agents.recipe import Recipe
 from agents.schedules import EntropySchedule, read_hyperparameters, read_value
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
+from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor, pinned_policy_kwargs
 
 STOCK_EXTRACTOR = "nature_cnn"  # Stable-Baselines3's own: a model made of stock classes loads without this project
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
@@ -32,6 +32,7 @@ EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     "nature": NatureExtractor,
     "impala": ImpalaExtractor,
     "drq": DrQExtractor,
+    "vit": ViTExtractor,
 }
 
 

@@ -5,7 +5,7 @@ from cpc_rl.augmentation import AugmentationCallback
 from cpc_rl.buffers import FrameStackReplayBuffer, FrameStackRolloutBuffer
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.encoding import encode, load_encoder, save_encoder
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, pinned_policy_kwargs
+from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor, pinned_policy_kwargs
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives import (
     ATC,
@@ -26,6 +26,7 @@ from cpc_rl.objectives import (
     SimCLR,
     VICReg,
 )
+from cpc_rl.transfer import TransferCallback
 
 __version__ = "0.1.0"
 
@@ -54,7 +55,9 @@ __all__ = [
     "Negatives",
     "Objective",
     "SimCLR",
+    "TransferCallback",
     "VICReg",
+    "ViTExtractor",
     "encode",
     "load_encoder",
     "make_augmentation",

@@ -159,9 +159,9 @@ class Head:
     def step(self, gradient: AuxiliaryGradient) -> None:
         """Move the head (and, in separate mode, the encoder), then its momentum copies and queues."""
         if self.optimizer is not None:
-            gradients = {**dict.fromkeys(self.parameters), **gradient.head}
-            if self.separate:
-                gradients.update(gradient.encoder)
+            gradients: dict[nn.Parameter, Tensor | None] = {**dict.fromkeys(self.parameters), **gradient.head}
+            if self.separate:  # where the head gives none, the agent's gradient is not to be stepped on a second time
+                gradients |= {**dict.fromkeys(self.encoder_parameters), **gradient.encoder}
             with exchanged_gradients(gradients):
                 self.optimizer.step()
         for name in gradient.names:

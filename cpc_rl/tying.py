@@ -22,6 +22,7 @@ class Tie:
             raise ValueError(
                 "encoder='tied' needs the same features extractor for actor and critic, but their parameters differ."
             )
+        self.buffers = list(zip(actor.buffers(), critic.buffers(), strict=True))
         self.held = False
 
     def attach(self) -> None:
@@ -29,6 +30,8 @@ class Tie:
             mine.data = theirs.data
             mine.grad = None
             mine.requires_grad_(False)
+        for mine, theirs in self.buffers:  # the statistics of batch normalisations
+            mine.data = theirs.data
         self.held = True
 
     def detach(self) -> None:
@@ -37,4 +40,6 @@ class Tie:
         for mine, theirs in self.pairs:
             mine.data = theirs.data.clone()
             mine.requires_grad_(True)
+        for mine, theirs in self.buffers:
+            mine.data = theirs.data.clone()
         self.held = False

@@ -76,6 +76,14 @@ def test_on_policy_the_encoder_stands_still_between_collection_and_the_first_min
     assert all((ratio - 1).abs().max() < 1e-5 for ratio in ratios)
 
 
+@pytest.mark.parametrize("name", ["PPO", "DQN", "SAC"])
+def test_a_separate_head_without_weight_leaves_the_agent_alone(name):
+    plain = make_model(name).learn(steps(name))
+    watched = make_model(name)
+    watched.learn(steps(name), callback=ContrastiveCallback("curl", gradient="separate", coef=0, batch_size=4))
+    assert same_parameters(plain, watched)
+
+
 @pytest.mark.parametrize("name", ["PPO", "MaskablePPO", "A2C", "RecurrentPPO", "TRPO"])
 def test_separate_extractors_of_actor_and_value(name):
     model = make_model(name, policy_kwargs={"share_features_extractor": False})
