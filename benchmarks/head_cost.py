@@ -1,7 +1,7 @@
 """
 Times an algorithm's whole ``train()`` with a head against the same without one: step time as a ratio.
 
-    OMP_NUM_THREADS=2 python benchmarks/head_cost.py > benchmarks/head_cost.md
+    OMP_NUM_THREADS=2 python -m benchmarks.head_cost > benchmarks/head_cost.md
 
 84x84 images, 3 stacked RGB frames, batch 128. All variants of one algorithm run in turn in one process, on buffers with equal
 content; the median of the rounds counts. The last line holds all figures as one JSON object.
@@ -28,7 +28,7 @@ from cpc_rl import ContrastiveCallback
 
 BATCH = 128
 ROLLOUT = 512
-COMMAND = "OMP_NUM_THREADS=2 python benchmarks/head_cost.py > benchmarks/head_cost.md"
+COMMAND = "OMP_NUM_THREADS=2 python -m benchmarks.head_cost > benchmarks/head_cost.md"
 CURL, ATC, CPC = ("curl", {}), ("atc", {"horizon": 1}), ("cpc", {"horizon": 1})
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
