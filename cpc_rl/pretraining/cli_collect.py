@@ -1,7 +1,9 @@
 """``cpc-rl collect``: record episodes of an environment."""
 
+import json
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.named import make_environment, make_policy
@@ -23,6 +25,8 @@ class CollectArguments:
     """Environment steps in all."""
     env_factory: str | None = None
     """module:function that makes the environment from its id, where gymnasium.make is not enough."""
+    env_kwargs: str = "{}"
+    """Keywords for it, as a JSON object."""
     seed: int = 0
     """Of the first episode and of the policy."""
     infos: bool = False
@@ -36,8 +40,18 @@ class CollectArguments:
 def run(arguments: CollectArguments) -> None:
     """:raises ValueError: see :func:`cpc_rl.pretraining.collect.collect`"""
     sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
-    env = make_environment(arguments.env, arguments.env_factory)
+    env = make_environment(arguments.env, arguments.env_factory, _object(arguments.env_kwargs))
     policy = make_policy(arguments.policy, arguments.algo, env)
     kept = ("steps", "out", "seed", "infos", "labels", "jpeg")
     done = collect(env, policy, **{name: getattr(arguments, name) for name in kept})
     print(f"{done.steps} steps in {done.episodes} episodes: {done.folder}")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-kwargs is no JSON: {error}; write it as '{{\"size\": 84}}'.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"--env-kwargs must be a JSON object, such as '{{\"size\": 84}}', not {text}.")
+    return value

@@ -1,6 +1,7 @@
 """``cpc-rl pretrain``: an encoder from recorded images."""
 
 import ast
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,6 +32,8 @@ class PretrainArguments(Training):
     """Height and width for folders of images and videos."""
     grayscale: bool = False
     """One channel for folders of images and videos."""
+    frame_stack: int = 1
+    """Recorded frames in an observation, as an agent with a frame stack sees them."""
     device: str = "auto"
     """torch's name of a device."""
 
@@ -43,12 +46,14 @@ def run(arguments: PretrainArguments) -> None:
         _objective(arguments.objective),
         arguments.extractor,
         out=arguments.out,
+        frame_stack=arguments.frame_stack,
         objective_kwargs=keywords(arguments.set),
         extractor_kwargs=keywords(arguments.extractor_set),
         device=arguments.device,
         **{setting.name: getattr(arguments, setting.name) for setting in fields(Training)},
     )
-    print(f"encoder: {done.encoder}")
+    if os.environ.get("RANK", "0") == "0":
+        print(f"encoder: {done.encoder}")
 
 
 def keywords(settings: Sequence[str]) -> dict[str, Any]:

@@ -48,6 +48,14 @@ class Episodes(ABC):
         :raises DamagedError: if they cannot be read
         """
 
+    def labels(self, episode: int) -> dict[str, NDArray]:
+        """
+        Labels of an episode's frames for probes, by name ``(n,)`` each; empty if there are none.
+
+        :raises DamagedError: if they cannot be read
+        """
+        return {}
+
 
 class ChannelsFirst:
     """

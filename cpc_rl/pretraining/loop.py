@@ -24,8 +24,7 @@ from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
 from cpc_rl.pretraining.distributed import gather_rows, processes, rank, share, world_size
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
-from cpc_rl.pretraining.minari_episodes import MinariEpisodes
-from cpc_rl.pretraining.opening import Data, open_dataset
+from cpc_rl.pretraining.opening import Data, open_dataset, stacked
 from cpc_rl.pretraining.probing import has_labels, probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
 from cpc_rl.pretraining.training import Learner, Training, stem
@@ -51,6 +50,7 @@ def pretrain(
     extractor: str | type[BaseFeaturesExtractor] = "nature",
     *,
     out: str | os.PathLike,
+    frame_stack: int = 1,
     objective_kwargs: Mapping[str, Any] | None = None,
     extractor_kwargs: Mapping[str, Any] | None = None,
     device: torch.device | str = "auto",
@@ -70,6 +70,7 @@ def pretrain(
     :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features extractors of
         images. Dict observations get one for each image entry
     :param out: folder of the run
+    :param frame_stack: recorded frames in an observation, as an agent with ``VecFrameStack`` sees them
     :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`
     :param extractor_kwargs: of the extractor, besides the space
     :param device: ``"auto"``: a GPU, under torchrun the one of the process's local rank, if there is one
@@ -83,7 +84,7 @@ def pretrain(
     device = _device(device)
     if settings.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ValueError("precision is 'bf16', but this GPU does not compute in bfloat16: use 'float32'.")
-    data = open_dataset(dataset)
+    data = stacked(open_dataset(dataset), frame_stack)
     with processes(device):
         encoder = _encoder(data.observation_space, make, keywords, settings).to(device)
         learner = Learner(encoder, choice, data.action_space, settings)
@@ -104,15 +105,13 @@ def pretrain(
     if int(os.environ.get("RANK", "0")) == 0:
         if skipped and verbose:
             print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
-        if settings.probe_frames > 0 and isinstance(data, MinariEpisodes) and has_labels(data):
+        if settings.probe_frames > 0 and isinstance(data, Episodes) and has_labels(data):
             fresh = _encoder(data.observation_space, make, keywords, settings).to(device)
             report = _probe({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
     return Pretrained(file, skipped, report)
 
 
-def _probe(
-    encoders: Mapping[str, ShardedEncoder], data: MinariEpisodes, settings: Training, out: Path, verbose: int
-) -> Path | None:
+def _probe(encoders: Mapping[str, ShardedEncoder], data: Episodes, settings: Training, out: Path, verbose: int) -> Path | None:
     """The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none."""
     try:
         reports = {

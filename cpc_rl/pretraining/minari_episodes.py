@@ -77,11 +77,7 @@ class MinariEpisodes(Episodes):
         return Segment(self._images(frames), actions, rewards)
 
     def labels(self, episode: int) -> dict[str, NDArray]:
-        """
-        What ``cpc-rl collect --labels`` stored of an episode's frames, by name ``(n,)`` each; empty if there is nothing.
-
-        :raises DamagedError: if it cannot be read
-        """
+        """What ``cpc-rl collect --labels`` stored."""
         name = self.names[episode]
         try:
             stored = self._file()[name].get("infos", {}).get("labels", {})

@@ -1,6 +1,6 @@
 """Environments and policies by the names that a command line gives them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from cpc_rl.pretraining.policies import Policy, RandomPolicy, TrainedPolicy
 
 
-def make_environment(env: str, factory: str | None = None) -> gymnasium.Env:
+def make_environment(env: str, factory: str | None = None, keywords: Mapping[str, Any] | None = None) -> gymnasium.Env:
     """
-    :param env: a registered Gymnasium id
+    :param env: a registered Gymnasium id; ``module:id`` imports the module first, as in ``ale_py:ALE/Pong-v5``
     :param factory: ``"module:function"`` that makes the environment from the id, for those that need more than
         ``gymnasium.make``; modules of the working directory are found too
-    :raises ValueError: if there is no such environment or function
+    :param keywords: for what makes it
+    :raises ValueError: if there is no such environment or function, or it takes no such keywords
     """
     try:
-        made = gymnasium.make(env) if factory is None else _imported(factory)(env)
-    except (GymnasiumError, ModuleNotFoundError) as error:
+        made = (gymnasium.make if factory is None else _imported(factory))(env, **(keywords or {}))
+    except (GymnasiumError, ModuleNotFoundError, TypeError) as error:
         raise ValueError(f"There is no environment {env!r} that can be made: {error}.") from error
     if not isinstance(made, gymnasium.Env):
         raise ValueError(f"{factory} made a {type(made).__name__}, but an environment of Gymnasium is needed.")
@@ -62,7 +63,7 @@ def _is_algorithm(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, BaseAlgorithm)
 
 
-def _imported(factory: str) -> Callable[[str], Any]:
+def _imported(factory: str) -> Callable[..., Any]:
     module, _, name = factory.partition(":")
     try:
         return getattr(import_module(module), name)

@@ -8,6 +8,7 @@ from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.image_episodes import ImageEpisodes
 from cpc_rl.pretraining.minari_episodes import MinariEpisodes
 from cpc_rl.pretraining.replay import ReplayData
+from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 
 Data = Episodes | ReplayData
 MINARI = "minari:"
@@ -48,3 +49,17 @@ def open_dataset(dataset: Data | str | os.PathLike, **keywords: Any) -> Data:
     if path.is_file():
         return ReplayData(path)
     return MinariEpisodes(path) if is_minari else ImageEpisodes(path, **keywords)
+
+
+def stacked(data: Data, frames: int) -> Data:
+    """
+    :param frames: that an observation holds, see :class:`StackedEpisodes`; 1 for the data as they are
+    :raises ValueError: if it is below 1, or the data is a replay buffer, whose frames are stacked already if they ever are
+    """
+    if frames == 1:
+        return data
+    if not isinstance(data, Episodes):
+        raise ValueError(
+            f"frame_stack is {frames}, but a replay buffer holds observations as the agent saw them: leave it at 1."
+        )
+    return StackedEpisodes(data, frames)

@@ -12,8 +12,7 @@ from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.encoder import Encoder, Observations, probing
 from cpc_rl.negatives import fingerprints
-from cpc_rl.pretraining.episodes import DamagedError
-from cpc_rl.pretraining.minari_episodes import MinariEpisodes
+from cpc_rl.pretraining.episodes import DamagedError, Episodes
 
 CHUNK = 256  # frames in memory at a time
 
@@ -33,48 +32,50 @@ class Labelled(NamedTuple):
 
 def has_labels(data: Any) -> bool:
     """Whether the data was recorded with labels."""
-    return isinstance(data, MinariEpisodes) and len(data.lengths) > 0 and bool(data.labels(0))
+    return isinstance(data, Episodes) and len(data.lengths) > 0 and bool(data.labels(0))
 
 
-def probe_report(encoder: Encoder, data: MinariEpisodes, frames: int, seed: int = 0) -> ProbeReport:
+def probe_report(encoder: Encoder, data: Episodes, frames: int, seed: int = 0) -> ProbeReport:
     """
     Linear probes of every label, by :func:`cpc_rl.diagnostics.probe.probe`. Frames are read and encoded a few at a time.
 
-    :param frames: at most, of whole episodes in random order but for the last
-    :param seed: of the episodes' order and of the probes
+    :param frames: at most; every episode gives as many as the others, or all it has, in one piece
+    :param seed: of the pieces and of the probes
     :raises ValueError: if there is too little to probe
     """
     found = _encoded(encoder, data, frames, seed)
     return probe(found.features, found.labels, found.episodes, fingerprints=found.prints, seed=seed)
 
 
-def _encoded(encoder: Encoder, data: MinariEpisodes, frames: int, seed: int) -> Labelled:
+def _encoded(encoder: Encoder, data: Episodes, frames: int, seed: int) -> Labelled:
     features, prints, labels, episodes = [], [], [], []
+    rng = np.random.default_rng(seed)
     left = frames
-    for episode in np.random.default_rng(seed).permutation(len(data.lengths)).tolist():
-        length = min(int(data.lengths[episode]), left)
+    for place, episode in enumerate(np.argsort(data.lengths, kind="stable").tolist()):
+        length = min(int(data.lengths[episode]), left // (len(data.lengths) - place))
+        start = int(rng.integers(int(data.lengths[episode]) - length + 1))
+        left -= length
+        if length == 0:
+            continue
         try:
             own = data.labels(episode)
-            parts = [(_features(encoder, images), _prints(images)) for images in _chunks(encoder, data, episode, length)]
+            pieces = [(_features(encoder, i), _prints(i)) for i in _chunks(encoder, data, episode, start, start + length)]
         except DamagedError:
             continue  # the training has named it
-        features += [part for part, _ in parts]
-        prints += [part for _, part in parts]
-        labels.append({name: values[:length] for name, values in own.items()})
+        features += [piece for piece, _ in pieces]
+        prints += [piece for _, piece in pieces]
+        labels.append({name: values[start : start + length] for name, values in own.items()})
         episodes.append(np.full(length, episode))
-        left -= length
-        if left == 0:
-            break
     if not labels:
         raise ValueError("There are no frames with labels that can be read.")
     columns = {name: np.concatenate([own[name] for own in labels]) for name in labels[0]}
     return Labelled(torch.cat(features), columns, np.concatenate(episodes), torch.cat(prints).cpu().numpy())
 
 
-def _chunks(encoder: Encoder, data: MinariEpisodes, episode: int, length: int) -> Iterator[Observations]:
+def _chunks(encoder: Encoder, data: Episodes, episode: int, start: int, stop: int) -> Iterator[Observations]:
     device = next(encoder.parameters()).device
-    for first in range(0, length, CHUNK):
-        images = data.read(episode, first, min(first + CHUNK, length)).observations
+    for first in range(start, stop, CHUNK):
+        images = data.read(episode, first, min(first + CHUNK, stop)).observations
         if isinstance(images, dict):
             yield {key: torch.from_numpy(image).to(device) for key, image in images.items()}
         else:

@@ -3,19 +3,24 @@
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
+import gymnasium
 import h5py
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from torch import Tensor
 
 from cpc_rl.pretraining import ImageEpisodes, MinariEpisodes, ReplayData, open_dataset
 from cpc_rl.pretraining.batches import Batch, EpisodeBatches
 from cpc_rl.pretraining.episodes import ChannelsFirst
+from cpc_rl.pretraining.opening import stacked
+from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 from cpc_rl.pretraining.starts import Starts
 from tests.pretraining.toy import MOVES, rolling_data
 
@@ -196,6 +201,8 @@ def test_a_replay_buffer(tmp_path: Path) -> None:
     read = list(data.stream(0, 3, batch_size=6, horizon=2, per_trajectory=1, seed=0))
     again = list(data.stream(1, 3, batch_size=6, horizon=2, per_trajectory=1, seed=0))
     assert all(torch.equal(images(a), images(b)) for a, b in zip(read[1:], again, strict=True))
+    with pytest.raises(ValueError, match="leave it at 1"):
+        stacked(data, 4)
     values = images(read[0])[:, :, 0, 0, 0].int()
     assert torch.equal((values - values[:, :1])[read[0].windows.mask], torch.arange(3).expand(6, 3)[read[0].windows.mask])
     (tmp_path / "half.pkl").write_bytes((tmp_path / "buffer.pkl").read_bytes()[:500])
@@ -212,3 +219,30 @@ def test_what_is_no_data_says_so(tmp_path: Path) -> None:
         ChannelsFirst(spaces.Box(-1, 1, (4,)))
     mixed = ChannelsFirst(spaces.Dict({"camera": spaces.Box(0, 255, (36, 40, 3), np.uint8), "speed": spaces.Box(-1, 1, (2,))}))
     assert isinstance(mixed.space, spaces.Dict) and {k: s.shape for k, s in mixed.space.items()} == {"camera": (3, 36, 40)}
+
+
+def test_frames_are_stacked_as_stable_baselines_stacks_them(recorded: Path) -> None:
+    """Against ``VecFrameStack`` over an environment that plays the recording."""
+    data = MinariEpisodes(recorded)
+    frames = data.read(2, 0, 8).observations
+
+    class Replay(gymnasium.Env):
+        observation_space, action_space = data.observation_space, spaces.Discrete(4)
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict]:
+            self.at = 0
+            return frames[0], {}
+
+        def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:
+            self.at += 1
+            return frames[self.at], 0.0, False, False, {}
+
+    env = VecFrameStack(DummyVecEnv([Replay]), 3, channels_order="first")
+    wanted = [env.reset()[0], *(env.step(np.array([0]))[0][0] for _ in range(7))]
+    mine = stacked(data, 3)
+    assert isinstance(mine, StackedEpisodes) and mine.observation_space.shape == (3, 36, 36) == wanted[0].shape
+    for start, stop in ((0, 8), (0, 1), (1, 3), (2, 8), (7, 8)):
+        segment, single = mine.read(2, start, stop), data.read(2, start, stop)
+        assert np.array_equal(segment.observations, np.stack(wanted[start:stop]))
+        assert np.array_equal(segment.actions, single.actions) and np.array_equal(segment.rewards, single.rewards)
+    assert images(EpisodeBatches(mine, 4, 2)[0]).shape == (4, 3, 3, 36, 36)
