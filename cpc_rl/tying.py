@@ -30,8 +30,8 @@ class Tie:
             mine.data = theirs.data
             mine.grad = None
             mine.requires_grad_(False)
-        for mine, theirs in self.buffers:  # the statistics of batch normalisations
-            mine.data = theirs.data
+        for statistics, of_critic in self.buffers:  # of batch normalisations
+            statistics.data = of_critic.data
         self.held = True
 
     def detach(self) -> None:
@@ -40,6 +40,6 @@ class Tie:
         for mine, theirs in self.pairs:
             mine.data = theirs.data.clone()
             mine.requires_grad_(True)
-        for mine, theirs in self.buffers:
-            mine.data = theirs.data.clone()
+        for statistics, of_critic in self.buffers:
+            statistics.data = of_critic.data.clone()
         self.held = False
