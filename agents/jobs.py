@@ -104,6 +104,8 @@ def run_jobs(
                     running[process.pid] = job, process
                 if len(interrupts) > told:
                     told = len(interrupts)
+                    if told == 1:
+                        print("Stopping: each run writes a checkpoint first; Ctrl-C again stops at once.", file=sys.stderr)
                     _stop([process for _, process in running.values()], at_once=told > 1)
                 for pid, (job, process) in list(running.items()):
                     if process.poll() is not None:
