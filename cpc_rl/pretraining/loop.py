@@ -13,22 +13,21 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor, distributed
+from torch import distributed
 
-from cpc_rl.diagnostics.probe_report import merged
 from cpc_rl.encoder import IMAGE
 from cpc_rl.encoding import write_encoder
 from cpc_rl.monitor import Monitor
-from cpc_rl.pretraining.batches import Batch, EpisodeBatches, frame_by_frame
 from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
-from cpc_rl.pretraining.distributed import gather_rows, processes, rank, share, world_size
+from cpc_rl.pretraining.distributed import processes, rank, world_size
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
+from cpc_rl.pretraining.feeding import batches, whole_batch
 from cpc_rl.pretraining.opening import Data, open_dataset, stacked
-from cpc_rl.pretraining.probing import has_labels, probe_report
+from cpc_rl.pretraining.probing import has_labels
+from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
 from cpc_rl.pretraining.training import Learner, Training, stem
-from cpc_rl.sampling import Windows
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.windows import shorten
 
@@ -107,26 +106,8 @@ def pretrain(
             print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
         if settings.probe_frames > 0 and isinstance(data, Episodes) and has_labels(data):
             fresh = _encoder(data.observation_space, make, keywords, settings).to(device)
-            report = _probe({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
+            report = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
     return Pretrained(file, skipped, report)
-
-
-def _probe(encoders: Mapping[str, ShardedEncoder], data: Episodes, settings: Training, out: Path, verbose: int) -> Path | None:
-    """The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none."""
-    try:
-        reports = {
-            name: probe_report(encoder, data, settings.probe_frames, settings.seed) for name, encoder in encoders.items()
-        }
-    except ValueError as error:
-        print(f"There is no probe report: {error}", file=sys.stderr)
-        return None
-    file = out / "probe.json"
-    file.write_text(
-        json.dumps({name: report.as_dict() for name, report in reports.items()}, indent=1) + "\n", encoding="utf-8"
-    )
-    if verbose:
-        print(merged(reports))
-    return file
 
 
 def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:
@@ -134,15 +115,15 @@ def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, 
     monitors = {name: Monitor(name) for name in learner.objectives}
     skipped = dict.fromkeys(data.skipped)
     for text in skipped:
-        _say(f"skipped: {text}")
+        say(f"skipped: {text}")
     with _logger(out) as logger:
         since, at = time.perf_counter(), first
-        for step, batch in enumerate(_batches(learner, data, first), start=first):
+        for step, batch in enumerate(batches(learner, data, first), start=first):
             for text in batch.skipped:
                 if text not in skipped:
                     print(f"skipped: {text}", file=sys.stderr, flush=True)  # whichever process came upon it
                 skipped[text] = None
-            windows = _whole(batch.windows, learner, isinstance(data, Episodes))
+            windows = whole_batch(batch.windows, learner, isinstance(data, Episodes))
             metrics = learner.step(windows, step)
             for name, objective in learner.objectives.items():
                 monitors[name].add(metrics[name], shorten(windows, objective.horizon))
@@ -151,10 +132,10 @@ def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, 
                 for name, monitor in monitors.items():
                     monitor.flush(logger, learner.encoder, learner.objectives[name], done)
                 logger.record("pretrain/learning_rate", learner.optimizer.param_groups[0]["lr"])
-                logger.record("pretrain/windows_per_second", _rate(since, (done - at) * settings.batch_size))
+                logger.record("pretrain/windows_per_second", (done - at) * settings.batch_size / (time.perf_counter() - since))
                 since, at = time.perf_counter(), done
                 if verbose:
-                    _say(_line(done, settings.steps, logger.name_to_value))
+                    say(progress_line(done, settings.steps, logger.name_to_value))
                 logger.dump(done)
             if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
                 state = {"signature": signature, "step": done, "learner": learner.state_dict()}
@@ -164,35 +145,6 @@ def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, 
         distributed.all_gather_object(everyone, list(skipped))
         skipped = dict.fromkeys(text for own in everyone for text in own)
     return list(skipped)
-
-
-def _batches(learner: Learner, data: Data, first: int) -> Iterator[Batch]:
-    settings = learner.training
-    if not isinstance(data, Episodes):
-        return data.stream(
-            first,
-            settings.steps,
-            batch_size=settings.batch_size,
-            horizon=learner.horizon,
-            per_trajectory=learner.per_trajectory,
-            seed=settings.seed,
-        )
-    rows = share(settings.batch_size, rank(), world_size())
-    batches = EpisodeBatches(data, settings.batch_size, learner.horizon, learner.per_trajectory, settings.seed, rows)
-    return batches.stream(first, settings.steps, settings.workers, pin=learner.device.type == "cuda")
-
-
-def _whole(windows: Windows, learner: Learner, divided: bool) -> Windows:
-    """The batch on the device, with the rows of all processes."""
-
-    def whole(part: Tensor) -> Tensor:
-        moved = part.to(learner.device, non_blocking=True)
-        return gather_rows(moved, learner.training.batch_size) if divided else moved
-
-    images = windows.observations
-    observations = {key: whole(part) for key, part in images.items()} if isinstance(images, dict) else whole(images)
-    gathered = Windows(observations, *(whole(column) for column in windows[1:]))
-    return frame_by_frame(gathered) if divided and world_size() > 1 else gathered
 
 
 def _encoder(
@@ -242,18 +194,3 @@ def _logger(out: Path) -> Iterator[Logger]:
         yield logger
     finally:
         logger.close()
-
-
-def _rate(since: float, count: int) -> float:
-    return count / max(time.perf_counter() - since, 1e-9)
-
-
-def _line(step: int, steps: int, values: Mapping[str, Any]) -> str:
-    shown = {name.removeprefix("contrastive/"): value for name, value in values.items() if isinstance(value, float | int)}
-    wanted = ("/loss", "/accuracy", "/mi_lower_bound", "effective_rank", "windows_per_second")
-    return f"{step}/{steps}  " + "  ".join(f"{name} {shown[name]:.4g}" for name in shown if name.endswith(wanted))
-
-
-def _say(text: str) -> None:
-    if rank() == 0:
-        print(text, file=sys.stderr, flush=True)
