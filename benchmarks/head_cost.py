@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "curl": {"objective": CURL},
     "atc": {"objective": ATC},
     "cpc": {"objective": CPC},
-    "cpc, keys of the rollout": {"objective": CPC, "rollout_keys": True},
+    "cpc, no keys of the rollout": {"objective": CPC, "rollout_keys": False},
     "cpc, 3 steps": {"objective": ("cpc", {"horizon": 3})},
     "curl, own passes": {"objective": CURL, "share_passes": False},
     "cpc, own passes": {"objective": CPC, "share_passes": False},
@@ -120,7 +120,7 @@ def measure(algorithm: type[BaseAlgorithm], rounds: int, device: str, names: lis
     """Median seconds of an update for every variant."""
     variants = {**VARIANTS, **(TIED if algorithm in (SAC, TQC) else {})}
     if algorithm is not PPO:
-        del variants["cpc, keys of the rollout"]
+        del variants["cpc, no keys of the rollout"]
     if names:
         variants = {name: value for name, value in variants.items() if name in names or name == "plain"}
     benches = {name: Bench(algorithm, settings, device) for name, settings in variants.items()}

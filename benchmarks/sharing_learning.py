@@ -28,8 +28,8 @@ COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.sharing_learning --out benchma
 ARMS: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "cpc, own passes": {"objective": "cpc", "share_passes": False},
-    "cpc, shared passes": {"objective": "cpc"},
-    "cpc, keys of the rollout": {"objective": "cpc", "rollout_keys": True},
+    "cpc, shared passes": {"objective": "cpc", "rollout_keys": False},
+    "cpc, keys of the rollout": {"objective": "cpc"},
     "cpc, keys of a target copied every 10,000 steps": {"objective": "cpc"},
 }
 ALGORITHMS = {"ppo": list(ARMS)[:4], "dqn": [*list(ARMS)[:3], list(ARMS)[4]]}

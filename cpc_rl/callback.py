@@ -50,8 +50,9 @@ class ContrastiveCallback(BaseCallback):
     :param share_passes: where an objective can, take its anchors' features, and where there are any the target network's of
         the next frame, from the update itself, on its own minibatch; the convolutions then run no second time for them.
         ``False``: draw windows, augment them, and make passes of its own
-    :param rollout_keys: on-policy, with shared passes: the features that the collection computed serve as keys one step ahead,
-        so that the head makes no pass at all; they are of the encoder before the update
+    :param rollout_keys: on-policy, with shared passes: the features that the collection computed serve as keys one step ahead
+        (``cpc``; ``atc`` with ``horizon=1``), so that the head makes no pass at all. They are of the encoder before the
+        update, which holds the targets still, and made learning faster (benchmarks/sharing_learning.md)
     :param verbose: 1 to print what was attached
     :raises ValueError: if a setting makes no sense; at the start of ``learn()``, if the model cannot take a head
     """
@@ -71,7 +72,7 @@ class ContrastiveCallback(BaseCallback):
         start: int = 0,
         seed: int | None = None,
         share_passes: bool = True,
-        rollout_keys: bool = False,
+        rollout_keys: bool = True,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)

@@ -26,10 +26,12 @@ class RolloutFeatures:
         self._handle: RemovableHandle | None = None
         self._last: Tensor | None = None
         self._steps: list[Tensor] = []
+        self._all: Tensor | None = None  # (T, E, F)
 
     def begin(self) -> None:
         """A rollout begins."""
         self.end()
+        self._all = None
         self._steps.clear()
         self._handle = self.extractor.register_forward_hook(self._keep)
 
@@ -40,9 +42,12 @@ class RolloutFeatures:
 
     def end(self) -> None:
         """The rollout is over."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        if self._handle is None:
+            return
+        self._handle.remove()
+        self._handle = None
+        self._all = torch.stack(self._steps) if self._steps else None
+        self._steps.clear()
 
     def after(self, indices: Ints) -> Tensor | None:
         """
@@ -51,13 +56,12 @@ class RolloutFeatures:
         :param indices: ``(B,)``, as SB3's rollout buffers count them: environment after environment
         :return: ``(B, F)``, or ``None`` if the rollout was not seen as a whole
         """
-        length = len(self._steps)
-        if length == 0 or length * len(self._steps[0]) <= int(indices.max()):
+        if self._all is None or self._all.shape[0] * self._all.shape[1] <= int(indices.max()):
             return None
+        length = len(self._all)
         env, row = indices // length, indices % length
-        features = torch.stack(self._steps)  # (T, E, F)
-        rows, envs = (torch.as_tensor(i, device=features.device) for i in ((row + 1).clip(max=length - 1), env))
-        return features[rows, envs]
+        rows, envs = (torch.as_tensor(i, device=self._all.device) for i in ((row + 1).clip(max=length - 1), env))
+        return self._all[rows, envs]
 
     def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if not self.alive():

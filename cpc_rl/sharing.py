@@ -55,7 +55,7 @@ class Sharing:
         if not wanted or is_trpo(self.model) or site.encoder.is_dict:
             return None
         rollout = None
-        if self.rollout_keys:
+        if self.rollout_keys and any(term.objective.takes_next_keys for term in head.terms.values()):
             rollout = RolloutFeatures(site.extractor, self.alive)
             self.rollouts.append(rollout)
         target = matching_target(self.model.policy, site.extractor)

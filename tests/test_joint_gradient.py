@@ -147,7 +147,7 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features_or_at_the_map(name):
 
     model.learn(256, callback=Watch(name, batch_size=8, gradient_ratio=0.5))
     assert ratios[0] == pytest.approx(0.5, rel=1e-4)  # the first step knows nothing but itself
-    assert 0.2 < sorted(ratios)[len(ratios) // 2] < 1.5
+    assert 0.1 < sorted(ratios)[len(ratios) // 2] < 2.5
 
 
 def test_a_schedule_gives_the_coefficient_of_the_remaining_progress():

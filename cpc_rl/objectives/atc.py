@@ -70,6 +70,7 @@ class ATC(ContrastiveObjective):
         if not 0.0 < tau <= 1.0:
             raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
         self.tau = tau
+        self.takes_next_keys = horizon == 1
         self.compressor = nn.Linear(encoder.features_dim, latent_dim)
         self.predictor = mlp(latent_dim, hidden_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)

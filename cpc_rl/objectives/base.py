@@ -29,6 +29,7 @@ class Objective(nn.Module):
     horizon: int = 0  # frames after t that a window must hold
     per_trajectory: int = 1  # windows of one trajectory that a batch holds
     can_share: bool = False  # takes features that the algorithm has computed, where there are any
+    takes_next_keys: bool = False  # and of the frame after its anchor, see cpc_rl.shared.Shared
     local: bool = False  # reads feature maps: gradient norms are then taken there
 
     def __init__(

@@ -72,7 +72,7 @@ class CPC(ContrastiveObjective):
             self.require_actions(action_dim)
         self.steps = horizon
         self.actions = actions
-        self.single = self.can_share = context == 1  # an algorithm has the features of one frame
+        self.single = self.can_share = self.takes_next_keys = context == 1  # an algorithm has the features of one frame
         self.context_gru = nn.GRU(encoder.features_dim + (action_dim if actions else 0), context_dim, batch_first=True)
         if context == 1:  # the recurrent weights only ever multiply the state's zeros
             self.context_gru.weight_hh_l0.requires_grad_(False)
