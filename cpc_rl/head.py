@@ -93,7 +93,7 @@ class Head:
             term.balance.to(self.device)
             term.objective.generator = torch.Generator(self.device).manual_seed(seed + 1 + 100 * number)
         trained = self.parameters + (self.encoder_parameters if separate else [])
-        fused = self.device.type in ("cpu", "cuda")  # a twentieth of the loop's time (benchmarks/less_work.md)
+        fused = self.device.type in ("cpu", "cuda")  # half of the loop's time (benchmarks/less_work.md)
         self.optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=fused) if trained else None
         self.steps = 0
 
