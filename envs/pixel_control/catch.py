@@ -65,14 +65,15 @@ class Catch(gym.Env):
 
 
 class PixelCatch(PixelControl, Catch):
-    """``Catch`` on a picture: a disc and, in the bottom row, a bar."""
+    """``Catch`` on a picture: a disc and, in the board's bottom row, a bar."""
 
     def draw(self, canvas: Canvas) -> None:
         """Ball and paddle."""
-        width, height = 1 / self.columns, 1 / self.rows
-        left, top = self.paddle * width, 1 - 0.6 * height
-        right = left + width
-        canvas.polygon([(left, top), (right, top), (right, 1), (left, 1)], BLUE)
+        # The lowest tenth stays empty: NatureCNN does not read the last four rows of pictures of 48 or 64 pixels.
+        width, height = 1 / self.columns, 0.9 / self.rows
+        left, bottom = self.paddle * width, 0.9
+        right, top = left + width, bottom - 0.6 * height
+        canvas.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], BLUE)
         canvas.disc(((self.ball + 0.5) * width, (self.row + 0.5) * height), min(0.4 * width, 0.8 * height), PALE)
 
     def render(self) -> Any:
