@@ -18,7 +18,8 @@ class RunConfiguration:
     """
     All that decides what a run computes; two runs with equal ones are the same run.
 
-    The machine (device, processes) is no part of it, so that a run can be resumed elsewhere.
+    The machine (device, processes) is no part of it, so that a run can be resumed elsewhere; EnvPool is, for its environments
+    are others.
     """
 
     env: str
@@ -33,6 +34,7 @@ class RunConfiguration:
     final_episodes: int
     encoder: str | None
     recipe: Recipe
+    envpool: bool = False  # trained on EnvPool's environments, which play other episodes with the same seed
 
     def as_dict(self) -> dict[str, Any]:
         """Plain containers, in the order of the fields."""
@@ -47,7 +49,7 @@ class RunConfiguration:
         :raises UserError: something is missing or unknown
         """
         names = [item.name for item in fields(RunConfiguration)]
-        if not isinstance(values, dict) or set(values) != set(names):
+        if not isinstance(values, dict) or {"envpool", *values} != set(names):
             raise UserError(f"{origin} does not describe a run: its part 'run' should hold {', '.join(names)}.")
         return RunConfiguration(**{**values, "recipe": recipe_from_dict(values["recipe"], origin)})
 

@@ -41,7 +41,8 @@ def run_all(arguments: "Arguments", command: str) -> int:
     :raises UserError: it cannot be done; whatever could be checked was checked before the first run began
     """
     check_numbers(arguments)
-    machine = Machine(arguments.device, arguments.vec)
+    processes = max(1, (os.cpu_count() or 1) // arguments.jobs) if arguments.jobs > 1 else None
+    machine = Machine(arguments.device, arguments.vec, processes)
     _check_device(arguments.device)
     if arguments.resume is not None:
         given = [name for name in RUN_ARGUMENTS if getattr(arguments, name) not in (None, False)]
@@ -139,6 +140,7 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
             final_episodes=arguments.eval_episodes or evaluation.final_episodes,
             encoder=os.fspath(arguments.encoder) if arguments.encoder else None,
             recipe=recipe,
+            envpool=arguments.vec == "envpool",
         )
         for seed in arguments.seeds or (0,)
         for arm in arms

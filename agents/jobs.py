@@ -142,6 +142,7 @@ def _start(
         "folder": os.fspath(job.folder.path),
         "device": machine.device,
         "vec": machine.vec,
+        "processes": machine.processes,
         "overwrite": overwrite,
         "command": command,
     }

@@ -38,13 +38,16 @@ from envs.reward import ScaledReward
 @dataclass(frozen=True)
 class Machine:
     """
-    Where a run is computed: no part of what it computes, but for ``vec="envpool"``.
+    Where a run is computed: no part of what it computes.
 
-    EnvPool plays other episodes than Gymnasium with the same seed, and draws CarRacing its own way; ``auto`` never chooses it.
+    :param device: torch's name of a device, or ``auto``
+    :param vec: where the training's environments are stepped; ``envpool`` must be the configuration's as well
+    :param processes: for evaluations; as many as there are cores if ``None``
     """
 
     device: str = "auto"
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
+    processes: int | None = None
 
 
 def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine, *, overwrite: bool, command: str) -> bool:
@@ -81,7 +84,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             model = _start(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
         cleanup.callback(model.logger.close)
-        evaluator = Evaluator(configuration.env, _keywords(configuration, "stock"))
+        evaluator = Evaluator(configuration.env, _keywords(configuration, "stock"), machine.processes)
         cleanup.callback(evaluator.close)
         runner = RunCallback(folder, configuration, evaluator, progress)
         if checkpoint and progress:
@@ -115,9 +118,12 @@ def _keywords(configuration: RunConfiguration, render: str | None = None) -> dic
 def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
     """The training's environments; after a checkpoint their episodes start anew, and not with the first ones again."""
     seed = training_seed(configuration.seed, progress.timesteps if progress else 0)
+    if machine.vec == "envpool" and not configuration.envpool:
+        raise UserError("This run trains on Gymnasium's environments, and --vec envpool has others: leave it out.")
+    vec = "envpool" if configuration.envpool else machine.vec
     try:
         with interrupts_ignored():
-            vec_env = make_vec_env(configuration.env, configuration.n_envs, seed, vec=machine.vec, **_keywords(configuration))
+            vec_env = make_vec_env(configuration.env, configuration.n_envs, seed, vec=vec, **_keywords(configuration))
         scale = configuration.recipe.reward_scale
         return vec_env if scale == 1 else ScaledReward(vec_env, scale)
     except ValueError as error:

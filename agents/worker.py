@@ -26,7 +26,7 @@ def main() -> int:
         done = execute(
             RunConfiguration.from_dict(task["configuration"], "The task of this process"),
             RunFolder(Path(task["folder"])),
-            Machine(task["device"], task["vec"]),
+            Machine(task["device"], task["vec"], task["processes"]),
             overwrite=task["overwrite"],
             command=task["command"],
         )
