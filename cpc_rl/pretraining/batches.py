@@ -1,5 +1,6 @@
 """Batches of windows from recorded episodes, read and decoded by worker processes, each batch a function of its number."""
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -79,7 +80,8 @@ class EpisodeBatches(Dataset):
         """
         The batches ``first .. last - 1``.
 
-        :param workers: processes that read and decode; 0: this one does
+        :param workers: processes that read and decode; 0: this one does. They import the script that runs, so that what it
+            does must stand under ``if __name__ == "__main__":``
         :param pin: into memory that a GPU copies from faster
         """
         loader: Any = DataLoader(
@@ -88,6 +90,8 @@ class EpisodeBatches(Dataset):
             sampler=range(first, last),
             num_workers=workers,
             pin_memory=pin,
+            # Not forked: a child of a process in which OpenCV has threads waits for them for ever.
+            multiprocessing_context=("forkserver" if os.name == "posix" else "spawn") if workers > 0 else None,
             worker_init_fn=_one_thread if workers > 0 else None,
             generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the global one
         )
