@@ -30,9 +30,11 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "cpc, own passes": {"objective": "cpc", "share_passes": False},
     "cpc, shared passes": {"objective": "cpc", "rollout_keys": False},
     "cpc, keys of the rollout": {"objective": "cpc"},
+    "plain, twice the epochs": None,
+    "cpc shuffled, keys of the rollout": {"objective": "cpc", "objective_kwargs": {"shuffled": True}},
     "cpc, keys of a target copied every 10,000 steps": {"objective": "cpc"},
 }
-ALGORITHMS = {"ppo": list(ARMS)[:4], "dqn": [*list(ARMS)[:3], list(ARMS)[4]]}
+ALGORITHMS = {"ppo": list(ARMS)[:6], "dqn": [*list(ARMS)[:3], list(ARMS)[6]]}
 FIELDS = ["algorithm", "env", "arm", "seed", "area", "last", "seconds"]
 
 
@@ -55,6 +57,8 @@ def run(algorithm: str, env: str, arm: str, seed: int, timesteps: int) -> dict[s
     model = build_model(recipe, vec_env, parse_arm("none", recipe.objective), seed, "cpu", timesteps=timesteps)
     if arm.endswith("10,000 steps"):
         model.target_update_interval = max(10_000 // recipe.n_envs, 1)  # type: ignore[attr-defined]
+    if arm.endswith("twice the epochs"):
+        model.n_epochs *= 2  # type: ignore[attr-defined]
     model.set_logger(configure(None, []))
     episodes, settings = Episodes(), ARMS[arm]
     head = [] if settings is None else [ContrastiveCallback(seed=seed, **settings)]
