@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.errors import UserError
 from agents.recipe import Recipe, recipe_from_dict
+from cpc_rl.evaluation.table import flattened
 
 PACKAGES = (
     *("stable-baselines3", "sb3-contrib", "gymnasium", "envpool", "torch", "numpy", "opencv-python-headless", "tensorboard"),
@@ -55,7 +56,7 @@ class RunConfiguration:
 
     def differences(self, other: "RunConfiguration") -> list[str]:
         """Where two configurations differ: dotted names with both values."""
-        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
+        mine, theirs = flattened(self.as_dict()), flattened(other.as_dict())
         return [
             f"{name} is {mine.get(name)} and was {theirs.get(name)}"
             for name in dict.fromkeys([*mine, *theirs])
@@ -72,13 +73,3 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -10,8 +10,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
+from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.injection import Guard
 from cpc_rl.persistence import store_live, stored_state
 
 

@@ -9,8 +9,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
+from cpc_rl.guard import Guard
 from cpc_rl.head import Head
-from cpc_rl.injection import Guard, Injection
+from cpc_rl.injection import Injection
 from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source

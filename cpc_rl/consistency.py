@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.guard import Guard
 from cpc_rl.head import own_randomness
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.injection import Guard
 
 
 class ConsistencyInjection:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
 from cpc_rl.transfer import Train, TransferCallback
+from cpc_rl.whole_file import whole_file
 
 FORMAT = "cpc_rl.encoder.1"
 
@@ -92,14 +92,9 @@ def write_encoder(
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in extractor.state_dict().items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    os.close(handle)
-    try:
+    with whole_file(file) as temporary:
         save_file(tensors, temporary, metadata={"cpc_rl": json.dumps(description, default=repr)})
         os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return file
 
 

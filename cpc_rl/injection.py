@@ -11,22 +11,11 @@ from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site
 from cpc_rl.feature_map import map_module
+from cpc_rl.guard import Guard
 from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 from cpc_rl.shared_pass import SharedPass
-
-
-class Guard:
-    """Marks the passes that are our own, so that no hook takes them for the algorithm's. One for all hooks of a model."""
-
-    busy = False
-
-    def __enter__(self) -> None:
-        self.busy = True
-
-    def __exit__(self, *_: object) -> None:
-        self.busy = False
 
 
 class Injection:

@@ -14,6 +14,16 @@ def momentum_copy(module: Module) -> Module:
     return copy.deepcopy(module).requires_grad_(False)
 
 
+def check_tau(tau: float, whose: str = "momentum encoder") -> None:
+    """
+    :param tau: step of a momentum copy
+    :param whose: what it is called, for the message
+    :raises ValueError: if it would never move, or overshoot
+    """
+    if not 0.0 < tau <= 1.0:
+        raise ValueError(f"tau is {tau}, but the {whose} needs a step above 0 and at most 1.")
+
+
 @torch.no_grad()
 def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
     """

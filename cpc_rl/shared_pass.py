@@ -1,11 +1,11 @@
 """Where an algorithm's own features of its minibatch are picked up, so that a head needs no pass of its own for them."""
 
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.minibatch import Minibatches, Rows
 from cpc_rl.rollout_features import RolloutFeatures
@@ -13,12 +13,6 @@ from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 
 LOOK_EVERY = 50  # head steps
-
-
-class Guard(AbstractContextManager[None], Protocol):
-    """Says whether a pass is our own; see :class:`cpc_rl.injection.Guard`."""
-
-    busy: bool
 
 
 class Batch(NamedTuple):

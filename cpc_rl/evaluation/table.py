@@ -133,7 +133,7 @@ def _read_run(folder: Path) -> Run:
         status,
         rows=_read_rows(folder / "evaluations.csv"),
         final=results["final"] if results else {},
-        settings=_flat(settings),
+        settings=flattened(settings),
         command=str(content.get("command", "")),
         compute_ratio=(content.get("compute") or {}).get("ratio"),
         problem=str(failure.get("problem", "")) if failure else "",
@@ -184,11 +184,12 @@ def _plain(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
+            flat.update(flattened(value, f"{prefix}{name}."))
         else:
             flat[f"{prefix}{name}"] = value
     return flat

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.losses import masked_mean
-from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.joint_embedding import JointEmbedding, retrieval_accuracy
 from cpc_rl.sampling import Windows
@@ -53,8 +53,7 @@ class BYOL(JointEmbedding):
         shuffled: bool = False,
     ) -> None:
         super().__init__(encoder, action_dim, horizon=horizon, augment=augment, shuffled=shuffled)
-        if not 0.0 < tau <= 1.0:
-            raise ValueError(f"tau is {tau}, but the momentum network needs a step above 0 and at most 1.")
+        check_tau(tau, "momentum network")
         self.tau = tau
         self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim, norm="batch")
         # The predictor normalises after its first layer, so that a bias here would never learn.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
-from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
@@ -61,8 +61,7 @@ class CURL(ContrastiveObjective):
             shuffled=shuffled,
             queue_dim=dim,
         )
-        if not 0.0 < tau <= 1.0:
-            raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
+        check_tau(tau)
         self.tau = tau
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cpc_rl.encoder import Encoder, Observations
-from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives.base import flatten_time, frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
@@ -96,8 +96,7 @@ class Masked(ContrastiveObjective):
             )
         if heads < 1 or latent_dim % heads != 0:
             raise ValueError(f"latent_dim is {latent_dim} and heads is {heads}, but the heads must share it out evenly.")
-        if not 0.0 < tau <= 1.0:
-            raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
+        check_tau(tau)
         self.masking = Masking(share, zeroed, exchanged, patch_share, patch_size)
         self.masking.check()
         self.sequences, self.tau, self.cosine = sequences, tau, cosine

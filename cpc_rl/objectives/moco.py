@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cpc_rl.encoder import Encoder
-from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
@@ -79,8 +79,7 @@ class MoCo(ContrastiveObjective):
             shuffled=shuffled,
             queue_dim=latent_dim,
         )
-        if not 0.0 < tau <= 1.0:
-            raise ValueError(f"tau is {tau}, but the momentum encoder needs a step above 0 and at most 1.")
+        check_tau(tau)
         self.tau = tau
         self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cpc_rl.encoder import Encoder, Observations
 from cpc_rl.losses import masked_mean
-from cpc_rl.momentum import momentum_copy, momentum_update
+from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.objectives.base import Objective, flatten_time, frame
 from cpc_rl.objectives.transition import MapTransition, VectorTransition, renormalized
 from cpc_rl.sampling import Windows
@@ -69,8 +69,7 @@ class SPR(Objective):
         if space not in ("map", "features"):
             raise ValueError(f"space is {space!r}, but SPR's latents are the encoder's 'map' or its 'features'.")
         self.tau = (0.01 if augment is None else 1.0) if tau is None else tau
-        if not 0.0 < self.tau <= 1.0:
-            raise ValueError(f"tau is {tau}, but the target encoder needs a step above 0 and at most 1.")
+        check_tau(self.tau, "target encoder")
         self.standardize = standardize
         self.local = space == "map"
         self.can_share = not self.local

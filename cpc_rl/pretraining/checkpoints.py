@@ -1,11 +1,12 @@
 """Checkpoints that are written whole or not at all."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from cpc_rl.whole_file import whole_file
 
 
 def save_checkpoint(state: dict[str, Any], file: Path) -> None:
@@ -13,15 +14,10 @@ def save_checkpoint(state: dict[str, Any], file: Path) -> None:
     :param state: tensors, numbers and texts in dicts and lists
     :param file: where to; an existing file is replaced at once
     """
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            torch.save(state, opened)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(temporary, file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with whole_file(file) as temporary, open(temporary, "wb") as opened:
+        torch.save(state, opened)
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def load_checkpoint(file: Path, signature: str) -> dict[str, Any] | None:
