@@ -23,6 +23,7 @@ from agents.build import build_model, environment_keywords
 from agents.recipe import load_recipe
 from cpc_rl import ContrastiveCallback
 from envs import make_vec_env, register_envs
+from envs.reward import ScaledReward
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.sharing_learning --out benchmarks/results/sharing"
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -50,10 +51,12 @@ class Episodes(BaseCallback):
         return True
 
 
-def run(algorithm: str, env: str, arm: str, seed: int, timesteps: int) -> dict[str, Any]:
-    """Train once."""
+def run(algorithm: str, env: str, arm: str, seed: int, timesteps: int, *, raw_rewards: bool = False) -> dict[str, Any]:
+    """Train once, on rewards scaled as the recipe says, or on the raw ones."""
     recipe = load_recipe(env, algorithm)
     vec_env = make_vec_env(env, recipe.n_envs, seed, vec="dummy", **environment_keywords(recipe, pixels=False))
+    if not raw_rewards:
+        vec_env = ScaledReward(vec_env, recipe.reward_scale)
     model = build_model(recipe, vec_env, parse_arm("none", recipe.objective), seed, "cpu", timesteps=timesteps)
     if arm.endswith("10,000 steps"):
         model.target_update_interval = max(10_000 // recipe.n_envs, 1)  # type: ignore[attr-defined]
@@ -84,6 +87,9 @@ def main() -> None:
     parser.add_argument("--env", nargs="+", default=["PixelCartPole-v0", "PixelCartPoleNoise-v0"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--timesteps", type=int, default=60_000)
+    parser.add_argument(
+        "--raw-rewards", action="store_true", help="leave the recipe's reward scale out: a far weaker baseline"
+    )
     parser.add_argument("--quick", action="store_true", help="2,000 steps, one seed")
     arguments = parser.parse_args()
     register_envs()
@@ -98,7 +104,7 @@ def main() -> None:
                 for arm in ALGORITHMS[algorithm]:
                     if (algorithm, env, arm, seed) in done:
                         continue
-                    row = run(algorithm, env, arm, seed, timesteps)
+                    row = run(algorithm, env, arm, seed, timesteps, raw_rewards=arguments.raw_rewards)
                     new = not file.exists()
                     with file.open("a", newline="") as stream:
                         writer = csv.DictWriter(stream, FIELDS)
@@ -115,7 +121,12 @@ def main() -> None:
         areas = ", ".join(f"{float(r['area']):.0f}" for r in own)
         mean, last, seconds = (np.mean([float(r[name]) for r in own]) for name in ("area", "last", "seconds"))
         print(f"| {algorithm} | {env} | {arm} | {areas} | {mean:.0f} | {last:.0f} | {seconds:.0f} |")
-    print("\n" + json.dumps({"benchmark": "sharing_learning", "timesteps": timesteps, "runs": rows}))
+    print(
+        "\n"
+        + json.dumps(
+            {"benchmark": "sharing_learning", "timesteps": timesteps, "raw_rewards": arguments.raw_rewards, "runs": rows}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from cpc_rl.augment import make_augmentation
 from cpc_rl.augmentation import AugmentationCallback
 from cpc_rl.buffers import FrameStackReplayBuffer, FrameStackRolloutBuffer
 from cpc_rl.callback import ContrastiveCallback
+from cpc_rl.diagnostics.probe import probe
+from cpc_rl.diagnostics.probe_callback import ProbeCallback
 from cpc_rl.encoding import encode, load_encoder, save_encoder
 from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor, pinned_policy_kwargs
 from cpc_rl.negatives import Negatives
@@ -26,6 +28,7 @@ from cpc_rl.objectives import (
     SimCLR,
     VICReg,
 )
+from cpc_rl.pretraining import Pretrained, pretrain
 from cpc_rl.transfer import TransferCallback
 
 __version__ = "0.1.0"
@@ -54,6 +57,8 @@ __all__ = [
     "NatureExtractor",
     "Negatives",
     "Objective",
+    "Pretrained",
+    "ProbeCallback",
     "SimCLR",
     "TransferCallback",
     "VICReg",
@@ -62,5 +67,7 @@ __all__ = [
     "load_encoder",
     "make_augmentation",
     "pinned_policy_kwargs",
+    "pretrain",
+    "probe",
     "save_encoder",
 ]
