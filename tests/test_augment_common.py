@@ -38,6 +38,7 @@ ZERO = {
     "intensity": {"scale": 0},
     "patch_mask": {"ratio": 0},
     "random_crop": {"size": 16},
+    "random_resized_crop": {"scale": (1, 1), "ratio": (1, 1)},
     "random_shift": {"pad": 0},
     "rotation": {"degrees": 0},
     "translate": {"pad": 0},

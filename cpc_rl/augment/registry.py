@@ -10,6 +10,7 @@ from torch import Tensor
 from cpc_rl.augment.base import Augmentation
 from cpc_rl.augment.color import Brightness, ColorJitter, Contrast, Grayscale, Intensity
 from cpc_rl.augment.masks import Cutout, PatchMask
+from cpc_rl.augment.resized_crop import RandomResizedCrop
 from cpc_rl.augment.rotation import Rotation
 from cpc_rl.augment.windows import RandomCrop, RandomShift, Translate
 
@@ -29,6 +30,7 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "intensity": Intensity,
     "patch_mask": PatchMask,
     "random_crop": RandomCrop,
+    "random_resized_crop": RandomResizedCrop,
     "random_shift": RandomShift,
     "rotation": Rotation,
     "translate": Translate,
