@@ -40,7 +40,15 @@ class Arguments:
     eval_episodes: int | None = None
     """Episodes of each evaluation. The last one, on unseen episodes, is the recipe's, or as many if this is given."""
     encoder: Path | None = None
-    """Start from the encoder in this encoder.safetensors."""
+    """Start from the encoder in this encoder.safetensors; the arms, and with them the folders, are then called ARM@NAME."""
+    encoder_name: str | None = None
+    """NAME; default: the file's name, or its folder's if the file is called encoder.safetensors."""
+    encoder_train: Literal["fine-tune", "frozen"] | None = None
+    """Train the loaded encoder like the rest of the agent (the default), or leave it as it is."""
+    unfreeze_at: int | None = None
+    """Agent steps from which a frozen encoder is trained after all."""
+    lr_scale: float | None = None
+    """Multiplies the loaded encoder's steps while it is trained."""
     log_dir: Path | None = None
     """Where the runs' folders go; default runs."""
     resume: Path | None = None

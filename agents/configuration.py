@@ -1,7 +1,7 @@
 """What a run is made of, as its ``config.yaml`` says it."""
 
 import platform
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -19,6 +19,8 @@ class RunConfiguration:
     """
     All that decides what a run computes; two runs with equal ones are the same run.
 
+    A run that starts from an encoder has it in its arm, behind an ``@``: ``none@atc-frozen``.
+
     The machine (device, processes) is no part of it, so that a run can be resumed elsewhere; EnvPool is, for its environments
     are others.
     """
@@ -35,7 +37,15 @@ class RunConfiguration:
     final_episodes: int
     encoder: str | None
     recipe: Recipe
+    encoder_train: str = "fine-tune"  # or "frozen": what becomes of the encoder that the run starts from
+    unfreeze_at: int | None = None  # agent steps from which a frozen one is fine-tuned
+    lr_scale: float = 1.0  # multiplies its steps
     envpool: bool = False  # trained on EnvPool's environments, which play other episodes with the same seed
+
+    @property
+    def plain_arm(self) -> str:
+        """The arm without what it says of a loaded encoder, as :func:`agents.arms.parse_arm` reads it."""
+        return self.arm.partition("@")[0]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain containers, in the order of the fields."""
@@ -50,7 +60,8 @@ class RunConfiguration:
         :raises UserError: something is missing or unknown
         """
         names = [item.name for item in fields(RunConfiguration)]
-        if not isinstance(values, dict) or {"envpool", *values} != set(names):
+        later = [item.name for item in fields(RunConfiguration) if item.default is not MISSING]  # older files lack them
+        if not isinstance(values, dict) or {*later, *values} != set(names):
             raise UserError(f"{origin} does not describe a run: its part 'run' should hold {', '.join(names)}.")
         return RunConfiguration(**{**values, "recipe": recipe_from_dict(values["recipe"], origin)})
 

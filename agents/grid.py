@@ -18,6 +18,8 @@ from agents.live import LiveTable
 from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_recipe
 from agents.run import Machine, execute
 from agents.run_folder import RunFolder
+from agents.transfer import FLAGS as ENCODER_FLAGS
+from agents.transfer import check_head_has_work, encoder_label
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.words import in_words
 from envs import make_env
@@ -27,7 +29,7 @@ if TYPE_CHECKING:  # nothing here imports the command line when it runs
 
 RUN_ARGUMENTS = (
     *("env", "algo", "objective", "seeds", "timesteps", "n_envs", "pixels", "render", "eval_freq", "eval_episodes"),
-    *("encoder", "log_dir", "overwrite"),
+    *("encoder", *ENCODER_FLAGS, "log_dir", "overwrite"),
 )
 
 
@@ -109,8 +111,6 @@ def check_numbers(arguments: "Arguments") -> None:
     for seed in arguments.seeds or ():
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds must lie between 0 and {2**32 - 1}, and {seed} does not.")
-    if arguments.encoder is not None and not arguments.encoder.is_file():
-        raise UserError(f"--encoder {arguments.encoder} is no file.")
 
 
 def configure(arguments: "Arguments") -> list[RunConfiguration]:
@@ -124,12 +124,15 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     recipe = choose_recipe(arguments.env, arguments.algo, pixels=arguments.pixels)
     _check_environment(arguments.env, recipe, pixels=arguments.pixels)
     arms = [parse_arm(text, recipe.objective) for text in arguments.objective or (recipe.objective,)]
+    label = encoder_label(arguments)
+    for arm in arms:
+        check_head_has_work(arm, recipe, arguments)
     timesteps = arguments.timesteps or recipe.timesteps
     evaluation = recipe.evaluation
     return [
         RunConfiguration(
             env=arguments.env,
-            arm=arm.name,
+            arm=f"{arm.name}@{label}" if label else arm.name,
             seed=seed,
             timesteps=timesteps,
             n_envs=arguments.n_envs or recipe.n_envs,
@@ -140,6 +143,9 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
             final_episodes=arguments.eval_episodes or evaluation.final_episodes,
             encoder=os.fspath(arguments.encoder) if arguments.encoder else None,
             recipe=recipe,
+            encoder_train=arguments.encoder_train or "fine-tune",
+            unfreeze_at=arguments.unfreeze_at,
+            lr_scale=1.0 if arguments.lr_scale is None else arguments.lr_scale,
             envpool=arguments.vec == "envpool",
         )
         for seed in arguments.seeds or (0,)

@@ -30,6 +30,7 @@ from agents.randomness import training_seed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
 from agents.training import RunCallback, Stopped
+from agents.transfer import transfer_callback
 from agents.video import record_episode, write_video
 from envs import make_vec_env
 from envs.reward import ScaledReward
@@ -74,7 +75,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         progress = read_progress(checkpoint) if checkpoint else None
         vec_env = _make_vec_env(configuration, machine, progress)
         cleanup.callback(vec_env.close)
-        arm = parse_arm(configuration.arm, configuration.recipe.objective)
+        arm = parse_arm(configuration.plain_arm, configuration.recipe.objective)
         callback = build_callback(configuration.recipe, arm, configuration.seed)
         if checkpoint and progress:
             model = load_model(checkpoint, configuration.recipe.algorithm, vec_env, machine.device)
@@ -152,7 +153,7 @@ def _start(
     model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
     try:
         if configuration.encoder is not None:
-            cpc_rl.load_encoder(model, configuration.encoder)
+            cpc_rl.load_encoder(model, configuration.encoder)  # what becomes of it is its callback's part, see _train
         if callback is not None:
             callback.init_callback(model)  # says now what learn() would say later
     except ValueError as error:
@@ -188,7 +189,9 @@ def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None,
     left = runner.configuration.timesteps - model.num_timesteps
     if left <= 0:
         return True
-    callbacks = [*training_callbacks(runner.configuration.recipe, callback), runner]
+    transfer = transfer_callback(runner.configuration)
+    heads = training_callbacks(runner.configuration.recipe, callback)
+    callbacks = [*([transfer] if transfer is not None else []), *heads, runner]
     try:
         with runner.interruptible():
             model.learn(left, callback=callbacks, reset_num_timesteps=False, **learn_keywords(model, vec_env))

@@ -19,6 +19,7 @@ COLUMNS = (
     *("timesteps", "mean_return", "std_return", "episodes", "wall_seconds"),
 )
 FIRST_ARMS = ("none", "aug", "compute")
+OF_THE_ENCODER = ("encoder", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
 
 Status = Literal["finished", "unfinished", "failed"]
 
@@ -100,15 +101,26 @@ def write_table(file: Path, runs: Iterable[Run]) -> None:
 
 
 def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings in which runs of one algorithm differ that should differ in arm and seed alone, with their values."""
+    """
+    Settings in which runs of one algorithm differ that should differ in arm and seed alone, with their values.
+
+    What a run starts from an encoder for is said by its arm, so those settings are looked at within each arm.
+    """
     found: dict[str, list[str]] = {}
     for algorithm in dict.fromkeys(run.algorithm for run in runs):
-        configured = [run.settings for run in runs if run.algorithm == algorithm and run.settings]
-        for name in dict.fromkeys(name for settings in configured for name in settings):
-            values = list(dict.fromkeys(str(settings.get(name)) for settings in configured))
-            if len(values) > 1:
-                found[name] = values
+        configured = [run for run in runs if run.algorithm == algorithm and run.settings]
+        for name in dict.fromkeys(name for run in configured for name in run.settings if name not in OF_THE_ENCODER):
+            _note_difference(found, name, configured)
+        for arm in dict.fromkeys(run.arm for run in configured):
+            for name in OF_THE_ENCODER:
+                _note_difference(found, name, [run for run in configured if run.arm == arm])
     return found
+
+
+def _note_difference(found: dict[str, list[str]], name: str, runs: Sequence[Run]) -> None:
+    values = list(dict.fromkeys(str(run.settings.get(name)) for run in runs))
+    if len(values) > 1:
+        found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
 
 
 def _read_run(folder: Path) -> Run:

@@ -69,6 +69,16 @@ def test_runs_with_other_settings_are_found(tmp_path: Path) -> None:
     assert different_settings(read_runs(tmp_path / ENV)) == {"n_envs": ["2", "8"]}
 
 
+def test_encoders_may_differ_between_arms_that_name_them_and_not_within_one(tmp_path: Path) -> None:
+    for arm, seed, file in (("none", 0, None), ("none@atc", 0, "a"), ("none@atc", 1, "a"), ("none@curl", 0, "b")):
+        config = make_run(tmp_path, arm, seed, [0.0], final=0.0) / "config.yaml"
+        config.write_text(config.read_text().replace("run:\n", f"run:\n  encoder: {file or 'null'}\n"))
+    assert different_settings(read_runs(tmp_path / ENV)) == {}
+    config = make_run(tmp_path, "none@atc", 2, [0.0], final=0.0) / "config.yaml"
+    config.write_text(config.read_text().replace("run:\n", "run:\n  encoder: c\n"))
+    assert different_settings(read_runs(tmp_path / ENV)) == {"encoder": ["a", "c"]}
+
+
 def test_folders_that_hold_no_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no runs"):
         read_runs(tmp_path)

@@ -1,0 +1,86 @@
+"""An encoder that a run starts from: what becomes of it, and what the run's arm is called then."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import cpc_rl
+from agents.arms import Arm
+from agents.configuration import RunConfiguration
+from agents.errors import UserError
+from agents.recipe import Recipe
+
+if TYPE_CHECKING:  # nothing here imports the command line when it runs
+    from train_agent import Arguments
+
+EncoderTrain = Literal["fine-tune", "frozen"]
+FLAGS = {
+    "encoder_name": "--encoder-name",
+    "encoder_train": "--encoder-train",
+    "unfreeze_at": "--unfreeze-at",
+    "lr_scale": "--lr-scale",
+}
+
+
+def encoder_label(arguments: "Arguments") -> str:
+    """
+    What stands behind the ``@`` of an arm: the encoder's name, and how it is trained where that is not as the rest.
+
+    Without ``--encoder-name`` the name is the file's, or the folder's if the file is called ``encoder.safetensors``, with the
+    one before it if that is a seed's.
+
+    :return: such as ``atc``, ``atc-frozen``, ``atc-frozen-20000-lr0.1``; empty without an encoder
+    :raises UserError: what was asked for cannot be done
+    """
+    if arguments.encoder is None:
+        given = [flag for name, flag in FLAGS.items() if getattr(arguments, name) is not None]
+        if given:
+            raise UserError(f"{given[0]} says what becomes of a loaded encoder, so it needs --encoder FILE.")
+        return ""
+    if not arguments.encoder.is_file():
+        raise UserError(f"--encoder {arguments.encoder} is no file.")
+    name = arguments.encoder_name or derived_name(arguments.encoder)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise UserError(f"--encoder-name names a folder and takes letters, digits, '.', '_' and '-', not {name!r}.")
+    frozen, at, scale = arguments.encoder_train == "frozen", arguments.unfreeze_at, arguments.lr_scale
+    try:
+        cpc_rl.TransferCallback("frozen" if frozen else "fine-tune", at, 1.0 if scale is None else scale)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    words = [name, *(["frozen"] if frozen else []), *([str(at)] if at is not None else [])]
+    return "-".join([*words, *([f"lr{scale:g}"] if scale not in (None, 1.0) else [])])
+
+
+def derived_name(file: Path) -> str:
+    """A name for an encoder's file, from the path alone."""
+    name, folder = file.stem, file.resolve().parent
+    if file.name == "encoder.safetensors":
+        name = f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"seed-\d+", folder.name) else folder.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "encoder"
+
+
+def check_head_has_work(arm: Arm, recipe: Recipe, arguments: "Arguments") -> None:
+    """
+    See that an arm's objective gets to train.
+
+    :raises UserError: the encoder is frozen for good, and the head has no gradient of its own
+    """
+    separate = recipe.callback.get("gradient") == "separate" or recipe.algorithm == "trpo"
+    if arm.objectives and arguments.encoder_train == "frozen" and arguments.unfreeze_at is None and not separate:
+        raise UserError(
+            f"The arm {arm.name!r} would train nothing: a joint head rests while the encoder is frozen. "
+            "Give --unfreeze-at, or take --objective none."
+        )
+
+
+def transfer_callback(configuration: RunConfiguration) -> cpc_rl.TransferCallback | None:
+    """What keeps the encoder frozen or slows it down; ``None`` if it is trained like the rest of the agent."""
+    if configuration.encoder is None:
+        return None
+    train = configuration.encoder_train
+    if train not in get_args(EncoderTrain):
+        raise UserError(f"encoder_train is {train!r}, but it is 'fine-tune' or 'frozen'.")
+    callback = cpc_rl.TransferCallback(
+        "frozen" if train == "frozen" else "fine-tune", configuration.unfreeze_at, configuration.lr_scale
+    )
+    return None if callback.idle else callback
