@@ -12,8 +12,8 @@ from agents.errors import UserError
 RECIPES = Path(__file__).parent / "recipes"
 # An environment's family has recipes of its own: the beginning of the ids, and the algorithm that is taken when none is named.
 PIXEL_CONTROL = ("PixelCartPole", "PixelPendulum", "PixelAcrobot", "PixelMountainCar", "PixelCatch")
-FAMILIES = {"CarRacing": "carracing", **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol")}
-FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo"}
+FAMILIES = {"CarRacing": "carracing", **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol"), "MiniGrid": "minigrid"}
+FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo"}
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from gymnasium.wrappers import AddRenderObservation
 
 from envs.actions import ACTION_FACTORS, DiscreteActions, FactoredActions, action_table
 from envs.preprocessing import FrameSkip, ImageObservation, has_image
-from envs.registration import PIXEL_IDS, find_spec
+from envs.registration import MINIGRID_FULL, PIXEL_IDS, find_spec, is_minigrid
 
 FAST_IDS = {"CarRacing-v2": "CarRacingFast-v2", "CarRacing-v3": "CarRacingFast-v3"}
 STOCK_IDS = {fast: stock for stock, fast in FAST_IDS.items()}
@@ -30,6 +30,9 @@ def make_env(
 ) -> gym.Env:
     """
     Make an environment that observes (size, size, channels) uint8 images, all preprocessing done but the frame stack.
+
+    MiniGrid's ids, such as ``MiniGrid-DoorKey-5x5-v0``, give the picture of what the agent sees; ``MiniGridFull-`` in place of
+    ``MiniGrid-``: that of the whole grid. The mission, a text, is left out (:class:`envs.minigrid_views.MiniGridPicture`).
 
     :param env_id: a registered id, those of this project included; ``module:id`` imports ``module`` first.
     :param render: ``"fast"`` draws CarRacing by OpenCV, ``"stock"`` by its own code; other environments have one picture only.
@@ -79,6 +82,10 @@ def make_env(
         return env
     if skip != 1:
         env = FrameSkip(env, skip)
+    if is_minigrid(spec.id):
+        from envs.minigrid_views import MiniGridPicture  # needs the package, which few have
+
+        env = MiniGridPicture(env, "full" if spec.id.startswith(MINIGRID_FULL) else "partial", size)
     if not has_image(env.observation_space):
         if not pixels:
             space = env.observation_space

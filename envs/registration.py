@@ -1,5 +1,6 @@
 """Environment ids: what this project adds to Gymnasium's, and errors that say what was meant."""
 
+import dataclasses
 import difflib
 import importlib
 from typing import Any
@@ -31,6 +32,9 @@ IDS: dict[str, tuple[str, dict[str, Any]]] = {
     "CarRacingFast-v3": ("envs.fast_car_racing:FastCarRacing", {"reward_threshold": 900}),
     **PIXEL_IDS,
 }
+
+# MiniGrid's ids as its package registers them, seen by the agent; with the second beginning: the same task, seen as a whole.
+MINIGRID, MINIGRID_FULL = "MiniGrid-", "MiniGridFull-"
 
 
 class UnknownEnvironment(ValueError):
@@ -66,9 +70,35 @@ def find_spec(env_id: str) -> EnvSpec:
             importlib.import_module(module)
         except ImportError as error:
             raise UnknownEnvironment(f"The module {module!r} of {env_id!r} cannot be imported: {error}.") from error
+    if is_minigrid(name):
+        _register_minigrid(name)
     if name in gym.registry:
         return gym.registry[name]
     known = {known_id.lower(): known_id for known_id in gym.registry}
     close = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
     advice = f"did you mean {' or '.join(close)}?" if close else "gymnasium.pprint_registry() lists those that are registered."
     raise UnknownEnvironment(f"There is no environment {name!r}; {advice}")
+
+
+def is_minigrid(env_id: str) -> bool:
+    """
+    :param env_id: an id, without a module.
+    :return: whether it is one of MiniGrid's (``MiniGrid-DoorKey-5x5-v0``) or the full view of one (``MiniGridFull-...``).
+    """
+    return env_id.startswith((MINIGRID, MINIGRID_FULL))
+
+
+def _register_minigrid(name: str) -> None:
+    """
+    Import MiniGrid, which registers its own ids, and register the full view that is asked for: the same environment.
+
+    :raises UnknownEnvironment: if the package cannot be imported.
+    """
+    try:
+        importlib.import_module("minigrid")
+    except ImportError as error:
+        remedy = "pip install -e '.[minigrid]' brings it"
+        raise UnknownEnvironment(f"{name!r} needs the package minigrid, which cannot be imported; {remedy}.") from error
+    task = MINIGRID + name.removeprefix(MINIGRID_FULL)
+    if name.startswith(MINIGRID_FULL) and task in gym.registry:
+        gym.registry.setdefault(name, dataclasses.replace(gym.registry[task], id=name))
