@@ -40,6 +40,11 @@ class ArmRuns:
         last = self.arm.split("+")[-1]
         return "" if last in HEADLESS else last
 
+    @property
+    def num_tasks(self) -> int:
+        """One."""
+        return 1
+
     def final(self) -> np.ndarray:
         """(num_runs, 1) mean return of the last evaluation, on unseen episodes."""
         return np.array([[run.final["mean_return"]] for run in self.runs], dtype=np.float64)
@@ -91,17 +96,18 @@ def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:
     return arms
 
 
-def choose_threshold(arms: Sequence[ArmRuns]) -> float | None:
+def choose_threshold(arms: Sequence[ArmRuns], least_rise: float = 0.0) -> float | None:
     """
     Nine tenths of the way from plain training's first evaluation to its last, by the interquartile mean.
 
-    :return: ``None`` if plain training (or, without that arm, the first one) has no run or does not rise
+    :param least_rise: a return by which it must rise at least
+    :return: ``None`` if plain training (or, without that arm, the first one) has no run or does not rise so much
     """
     plain = next((arm for arm in arms if arm.arm == "none"), arms[0])
     if not plain.runs:
         return None
     first, last = (float(interquartile_mean(plain.returns[:, :, point])) for point in (0, -1))
-    return first + 0.9 * (last - first) if last > first else None
+    return first + 0.9 * (last - first) if last > first and last - first >= least_rise else None
 
 
 def _over_time(runs: Sequence[Run], count: int) -> tuple[np.ndarray, np.ndarray]:

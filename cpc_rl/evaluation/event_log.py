@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from cpc_rl.evaluation.arms import ArmRuns
 from cpc_rl.evaluation.comparison import ArmSummary, Comparison
+from cpc_rl.evaluation.pairs import MEASURES
+from cpc_rl.evaluation.suite_comparison import SuiteComparison
 
 ENDS = ("iqm", "lower", "upper")
 STEPS, TIME = "sample_efficiency/steps", "sample_efficiency/seconds"
+SHARE, PROFILE = "sample_efficiency/percent", "performance_profile"
 CHARTS = {"over environment steps": STEPS, "over seconds of training": TIME}
 METRICS = ("report/final_return", "report/mean_return_over_training", "report/steps_to_threshold")
 
@@ -31,19 +34,56 @@ def write_event_log(folder: Path, comparison: Comparison, pictures: Sequence[Pat
     :param folder: holds nothing else
     :param pictures: PNG files
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    with SummaryWriter(str(folder)) as writer:
-        layout = {"sample efficiency": {name: ["Margin", [f"{tag}/{end}" for end in ENDS]] for name, tag in CHARTS.items()}}
-        _add(writer, custom_scalars(layout))
-        for picture in pictures:
-            with Image.open(picture) as image:
-                writer.add_image(f"report/{picture.stem}", np.asarray(image.convert("RGB")), 0, dataformats="HWC")
+    _write_charts(folder, CHARTS, pictures)
     for arm in comparison.arms:
         with SummaryWriter(str(folder / arm.runs.label)) as writer:
             _write_band(writer, STEPS, arm.runs.steps, arm.band)
             _write_band(writer, TIME, *_whole_seconds(arm))
     for arm in comparison.arms:
         _write_hparams(folder / "hparams", arm.runs, comparison.threshold)
+
+
+def write_suite_log(folder: Path, comparisons: Sequence[SuiteComparison], pictures: Sequence[Path]) -> None:
+    """
+    The same for several tasks: the curves of the normalised score, and the performance profiles.
+
+    The steps of a chart over shares of training are percents, and those of a profile hundredths of a score.
+
+    :param folder: holds nothing else
+    :param comparisons: one for each algorithm
+    :param pictures: PNG files
+    """
+    in_steps = all(comparison.in_steps for comparison in comparisons)
+    curves = "normalised score over " + ("environment steps" if in_steps else "percent of training")
+    profiles = {f"share of runs above, in hundredths ({measure})": f"{PROFILE}/{measure}" for measure in MEASURES}
+    _write_charts(folder, {curves: STEPS if in_steps else SHARE, **profiles}, pictures)
+    for comparison in comparisons:
+        for arm in comparison.arms:
+            with SummaryWriter(str(folder / arm.arm.label)) as writer:
+                axis = arm.arm.axis
+                if not in_steps:
+                    axis = (100 * axis / axis[-1]).round()
+                _write_band(writer, STEPS if in_steps else SHARE, axis, arm.band)
+                for measure, profile in arm.profiles.items():
+                    _write_band(writer, f"{PROFILE}/{measure}", (100 * comparison.scores).round(), profile)
+                for measure, figures in arm.figures.items():
+                    for name, interval in figures.items():
+                        writer.add_scalar(f"report/{measure}_{name}", interval.estimate, 0)
+
+
+def _write_charts(folder: Path, charts: Mapping[str, str], pictures: Sequence[Path]) -> None:
+    """
+    Empty the folder, and write what belongs to no arm.
+
+    :param charts: title to beginning of the tags of its curve
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as writer:
+        layout = {"sample efficiency": {name: ["Margin", [f"{tag}/{end}" for end in ENDS]] for name, tag in charts.items()}}
+        _add(writer, custom_scalars(layout))
+        for picture in pictures:
+            with Image.open(picture) as image:
+                writer.add_image(f"report/{picture.stem}", np.asarray(image.convert("RGB")), 0, dataformats="HWC")
 
 
 def _write_band(writer: SummaryWriter, tag: str, x: np.ndarray, band: np.ndarray) -> None:

@@ -78,6 +78,25 @@ def bootstrap_band(
     return band
 
 
+def performance_profile(
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    repetitions: int = REPETITIONS,
+    confidence: float = CONFIDENCE,
+) -> np.ndarray:
+    """
+    The share of runs above each threshold, averaged over the tasks (section 4.2's run-score distribution), with its interval.
+
+    :param scores: (num_runs, num_tasks) float
+    :param thresholds: (num_thresholds,)
+    :return: (3, num_thresholds) in [0, 1]: estimate, lower and upper; with one run the latter two are NaN
+    """
+    above = np.asarray(scores)[..., None] > np.asarray(thresholds)
+    return bootstrap_band(above, mean, generator=generator, repetitions=repetitions, confidence=confidence)
+
+
 def improvement_interval(
     scores: np.ndarray,
     others: np.ndarray,

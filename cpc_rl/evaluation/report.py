@@ -2,20 +2,29 @@
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from cpc_rl.evaluation.arms import group_arms
-from cpc_rl.evaluation.comparison import ArmSummary, Comparison, Pair, compare
+from cpc_rl.evaluation.comparison import ArmSummary, Comparison, compare
 from cpc_rl.evaluation.event_log import write_event_log
 from cpc_rl.evaluation.figures import write_curves
 from cpc_rl.evaluation.intervals import REPETITIONS, Interval
+from cpc_rl.evaluation.pairs import Pair
 from cpc_rl.evaluation.table import Run, read_runs, write_table
+from cpc_rl.evaluation.tasks import keep_arms
 from cpc_rl.evaluation.words import in_words, markdown
 
 
 def write_report(
-    folder: Path, out: Path | None = None, *, threshold: float | None = None, repetitions: int = REPETITIONS
+    folder: Path,
+    out: Path | None = None,
+    *,
+    arms: Collection[str] | None = None,
+    threshold: float | None = None,
+    repetitions: int = REPETITIONS,
+    compact: bool = False,
 ) -> Comparison:
     """
     Compare the arms whose runs lie in a folder.
@@ -25,26 +34,31 @@ def write_report(
 
     :param folder: ``<log-dir>/<env>``
     :param out: where to write; ``report`` in ``folder`` if ``None``
+    :param arms: those to compare; all if ``None``
     :param threshold: the return whose first reaching is compared; chosen from plain training's curve if ``None``
     :param repetitions: of the bootstrap
+    :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
     :raises ValueError: there are no runs, or none that is finished
     """
-    runs = read_runs(folder)
+    runs = keep_arms(read_runs(folder), arms, folder)
     out = folder / "report" if out is None else out
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "runs.csv", runs)
     comparison = compare(group_arms(runs), threshold, repetitions=repetitions)
     names = ", ".join(dict.fromkeys(run.env for run in runs if run.env))
+    limit = comparison.threshold
     pictures = [
-        *write_curves(out / "curves_steps", comparison.arms, names, over_time=False, threshold=comparison.threshold),
-        *write_curves(out / "curves_seconds", comparison.arms, names, over_time=True, threshold=comparison.threshold),
+        file
+        for name, over_time in (("curves_steps", False), ("curves_seconds", True))
+        for file in write_curves(out / name, comparison.arms, names, over_time=over_time, threshold=limit, compact=compact)
     ]
     shown = [picture for picture in pictures if picture.suffix == ".png"]
     text = markdown(f"Sample efficiency on {names}", comparison, runs, [picture.name for picture in shown])
     (out / "report.md").write_text(text, encoding="utf-8")
     content = as_dict(comparison, runs)
     (out / "report.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_event_log(out / "tensorboard", comparison, shown)
+    if not compact:
+        write_event_log(out / "tensorboard", comparison, shown)
     return comparison
 
 
@@ -54,7 +68,7 @@ def as_dict(comparison: Comparison, runs: list[Run]) -> dict[str, Any]:
         "env": list(dict.fromkeys(run.env for run in runs)),
         "threshold": comparison.threshold,
         "arms": {arm.runs.label: _arm(arm) for arm in comparison.arms},
-        "pairs": [_pair(pair) for pair in comparison.pairs],
+        "pairs": [pair_as_dict(pair) for pair in comparison.pairs],
         "words": in_words(comparison),
         "runs": [
             {"algorithm": run.algorithm, "arm": run.arm, "seed": run.seed, "status": run.status, "problem": run.problem}
@@ -67,36 +81,39 @@ def _arm(arm: ArmSummary) -> dict[str, Any]:
     runs = arm.runs
     return {
         "seeds": [run.seed for run in runs.runs],
-        "final": {name: _interval(value) for name, value in arm.figures["final"].items()},
-        "area": {name: _interval(value) for name, value in arm.figures["area"].items()},
+        "final": {name: interval_as_dict(value) for name, value in arm.figures["final"].items()},
+        "area": {name: interval_as_dict(value) for name, value in arm.figures["area"].items()},
         "reached": arm.reached,
-        "steps_to_threshold": _interval(arm.steps_to_threshold),
-        "seconds_to_threshold": _interval(arm.seconds_to_threshold),
+        "steps_to_threshold": interval_as_dict(arm.steps_to_threshold),
+        "seconds_to_threshold": interval_as_dict(arm.seconds_to_threshold),
         "curve": {"steps": runs.steps.tolist(), **_band(arm.band)},
         "curve_over_time": {"seconds": runs.seconds.round(3).tolist(), **_band(arm.band_over_time)},
     }
 
 
 def _band(band: Any) -> dict[str, list[float | None]]:
-    return {name: [_number(value) for value in row] for name, row in zip(("iqm", "lower", "upper"), band, strict=True)}
+    return {name: [number_or_none(value) for value in row] for name, row in zip(("iqm", "lower", "upper"), band, strict=True)}
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def pair_as_dict(pair: Pair) -> dict[str, Any]:
+    """One pair's figures and its verdict."""
     return {
         "arm": pair.arm.label,
         "over": pair.over.label,
         "measure": pair.measure,
         "own_gain": pair.own_gain,
-        "probability_of_improvement": _interval(pair.improvement),
-        "difference_of_iqm": _interval(pair.difference),
-        "p_value": _number(pair.p_value),
+        "probability_of_improvement": interval_as_dict(pair.improvement),
+        "difference_of_iqm": interval_as_dict(pair.difference),
+        "p_value": number_or_none(pair.p_value),
         "verdict": pair.verdict,
     }
 
 
-def _interval(interval: Interval | None) -> dict[str, float | None] | None:
-    return None if interval is None else {name: _number(value) for name, value in interval._asdict().items()}
+def interval_as_dict(interval: Interval | None) -> dict[str, float | None] | None:
+    """Estimate, lower and upper end."""
+    return None if interval is None else {name: number_or_none(value) for name, value in interval._asdict().items()}
 
 
-def _number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
+    """JSON knows neither infinity nor NaN."""
     return round(float(value), 6) if math.isfinite(value) else None

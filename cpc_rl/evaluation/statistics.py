@@ -86,6 +86,33 @@ def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> np.nda
     return ((mine > theirs) + 0.5 * (mine == theirs)).mean(axis=(-3, -2, -1))
 
 
+def steps_ratio(steps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """
+    How many times fewer steps the median run of an arm takes to a threshold than the median run of another, for each task.
+
+    :param steps: (..., num_runs, num_tasks) as :func:`steps_to_threshold` gives them
+    :param others: (..., num_other_runs, num_tasks)
+    :return: (..., num_tasks) float64, others / steps: ``inf`` where only the others never get there, 0 where only they do,
+        and 1 where neither does, as where both are at once
+    """
+    mine, theirs = np.median(_matrix(steps), axis=-2), np.median(_matrix(others), axis=-2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(mine == theirs, 1.0, theirs / mine)
+
+
+def median_steps_ratio(steps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """
+    The median over the tasks of :func:`steps_ratio`; of an even number of tasks the lower of the two in the middle, as there
+    is nothing between a number and infinity.
+
+    :param steps: (..., num_runs, num_tasks)
+    :param others: (..., num_other_runs, num_tasks)
+    :return: (...) float64
+    """
+    ratios = np.sort(steps_ratio(steps, others), axis=-1)
+    return ratios[..., (ratios.shape[-1] - 1) // 2]
+
+
 def area_under_curve(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     """
     Mean height of a curve of straight lines: its area, divided by its length, so in units of return.

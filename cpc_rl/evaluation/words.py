@@ -1,10 +1,11 @@
 """A comparison in words and Markdown."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from cpc_rl.evaluation.comparison import MEASURES, STATISTICS, ArmSummary, Comparison, Pair
-from cpc_rl.evaluation.intervals import Interval
+from cpc_rl.evaluation.cells import interval_text, table
+from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
+from cpc_rl.evaluation.pairs import MEASURES, Pair
 from cpc_rl.evaluation.table import Run, different_settings
 
 HINT = "no evidence of a difference (too few seeds, or too scattered, for the permutation test)"
@@ -51,16 +52,24 @@ def markdown(title: str, comparison: Comparison, runs: Sequence[Run], pictures: 
 
 def in_words(comparison: Comparison) -> list[str]:
     """What each head brings by itself, then over plain training, a sentence for each pair and measure."""
-    chosen = [pair for pair in comparison.pairs if pair.own_gain or (pair.over.arm == "none" and pair.arm.head)]
+    return pairs_in_words(comparison.pairs)
+
+
+def pairs_in_words(pairs: Sequence[Pair], measures: Mapping[str, str] = MEASURES) -> list[str]:
+    """
+    The pairs that say something of a head, a sentence each.
+
+    :param measures: what to call the measures
+    """
+    chosen = [pair for pair in pairs if pair.own_gain or (pair.over.arm == "none" and pair.arm.head)]
     if not chosen:
         return ["No arm with an objective can be compared with `none`, `aug` or `compute`."]
-    return [sentence(pair) for pair in sorted(chosen, key=lambda pair: not pair.own_gain)]
+    return [sentence(pair, measures) for pair in sorted(chosen, key=lambda pair: not pair.own_gain)]
 
 
-def sentence(pair: Pair) -> str:
+def sentence(pair: Pair, measures: Mapping[str, str] = MEASURES) -> str:
     """One pair's verdict with its figures."""
-    counts = f"{len(pair.arm.runs)} and {len(pair.over.runs)} seeds"
-    what = f"`{pair.arm.label}` over `{pair.over.label}`, {MEASURES[pair.measure]} ({counts})"
+    what = f"`{pair.arm.label}` over `{pair.over.label}`, {measures[pair.measure]} ({pair.seeds})"
     difference, improvement = pair.difference, pair.improvement
     if pair.verdict == "one seed":
         return f"{what}: {difference.estimate:+.4g}; an arm has one seed, so nothing can be said about a difference."
@@ -89,16 +98,17 @@ def arm_table(comparison: Comparison) -> str:
         limit = f"{comparison.threshold:.4g}"
         head += [f"reached {limit}", f"steps to {limit} (median)", "seconds (median)"]
     rows = [_arm_row(arm, comparison.threshold is not None) for arm in comparison.arms]
-    return _table(head, rows)
+    return table(head, rows)
 
 
-def pair_table(pairs: Sequence[Pair]) -> str:
+def pair_table(pairs: Sequence[Pair], measures: Mapping[str, str] = MEASURES) -> str:
     """A row for each pair and measure."""
     rows = [
         [
             f"`{pair.arm.label}`",
             f"`{pair.over.label}`",
-            MEASURES[pair.measure],
+            pair.seeds,
+            measures[pair.measure],
             interval_text(pair.improvement),
             interval_text(pair.difference),
             "" if math.isnan(pair.p_value) else f"{pair.p_value:.2g}",
@@ -106,14 +116,7 @@ def pair_table(pairs: Sequence[Pair]) -> str:
         ]
         for pair in pairs
     ]
-    return _table(["arm", "over", "measure", "probability", "difference of IQMs", "p", "verdict"], rows)
-
-
-def interval_text(interval: Interval) -> str:
-    """``12.3 [10, 14]``, or the figure alone where there is no interval."""
-    if math.isnan(interval.lower):
-        return _number(interval.estimate)
-    return f"{_number(interval.estimate)} [{_number(interval.lower)}, {_number(interval.upper)}]"
+    return table(["arm", "over", "of", "measure", "probability", "difference of IQMs", "p", "verdict"], rows)
 
 
 def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
@@ -159,13 +162,3 @@ def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:
             interval_text(arm.seconds_to_threshold),
         ]
     return row
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "not reached"
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"

@@ -21,6 +21,7 @@ def make_run(
     every: int = 100,
     speed: float = 10.0,
     n_envs: int = 2,
+    env: str = ENV,
 ) -> Path:
     """
     One run, finished if ``final`` is given.
@@ -28,10 +29,10 @@ def make_run(
     :param returns: of the evaluations at 0, ``every``, ...
     :param speed: environment steps per second
     """
-    folder = log_dir / ENV / f"{algorithm}-{arm}" / f"seed-{seed}"
+    folder = log_dir / env.replace("/", "-") / f"{algorithm}-{arm}" / f"seed-{seed}"
     folder.mkdir(parents=True)
-    run = {"env": ENV, "arm": arm, "seed": seed, "n_envs": n_envs, "recipe": {"algorithm": algorithm, "objective": "curl"}}
-    content = {"run": run, "command": "python train_agent.py --env Toy-v0"}
+    run = {"env": env, "arm": arm, "seed": seed, "n_envs": n_envs, "recipe": {"algorithm": algorithm, "objective": "curl"}}
+    content = {"run": run, "command": f"python train_agent.py --env {env}"}
     if arm == "compute":
         content["compute"] = {"ratio": 1.31}
     (folder / "config.yaml").write_text(yaml.safe_dump(content))

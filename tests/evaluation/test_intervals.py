@@ -5,7 +5,13 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from cpc_rl.evaluation.intervals import bootstrap_band, bootstrap_interval, improvement_interval, permutation_p_value
+from cpc_rl.evaluation.intervals import (
+    bootstrap_band,
+    bootstrap_interval,
+    improvement_interval,
+    performance_profile,
+    permutation_p_value,
+)
 from cpc_rl.evaluation.statistics import (
     Statistic,
     interquartile_mean,
@@ -48,6 +54,14 @@ def test_band_is_rliables() -> None:
     band = bootstrap_band(np.array(first), interquartile_mean, generator=generator(), repetitions=20_000)
     np.testing.assert_allclose(band[0], [2.0, 3.25, 4.75])
     np.testing.assert_allclose(band[1:], [[0.875, 2.0, 3.0], [3.0, 4.75, 7.25]], atol=0.13)
+
+
+def test_profile_is_rliables() -> None:
+    thresholds = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 2.5, 3.5])
+    profile = performance_profile(X, thresholds, generator=generator(), repetitions=20_000)
+    np.testing.assert_allclose(profile[0], [1, 0.86666667, 0.66666667, 0.46666667, 0.26666667, 0.2, 0.06666667])
+    np.testing.assert_allclose(profile[1], [1, 0.73333333, 0.53333333, 0.26666667, 0.06666667, 0, 0], atol=0.01)
+    np.testing.assert_allclose(profile[2], [1, 1, 0.8, 0.66666667, 0.46666667, 0.4, 0.2], atol=0.01)
 
 
 def test_every_resample_of_three_runs() -> None:

@@ -158,13 +158,28 @@ def test_hparams_page(tmp_path: Path) -> None:
     assert "report/steps_to_threshold" not in read(sessions / "none-seed-0").Tags()["scalars"]  # which never reached it
 
 
+def test_some_arms_alone(tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 40, "aug": 60, "curl": 60})
+    comparison = write_report(folder, arms=["none", "curl"], repetitions=100, compact=True)
+    assert [arm.runs.arm for arm in comparison.arms] == ["none", "curl"]
+    names = {"report.md", "report.json", "runs.csv", "curves_steps.png", "curves_seconds.png"}
+    assert {item.name for item in (folder / "report").iterdir()} == names
+    with pytest.raises(ValueError, match="has no runs of the arms cpc; it has none, aug, curl"):
+        write_report(folder, arms=["cpc"])
+
+
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_grid(tmp_path, {"compute": 50, "curl": 90})
-    run(ReportArguments(folder, out=tmp_path / "here", repetitions=100))
-    output = capsys.readouterr().out
-    assert "`curl` over `compute`" in output and ": better;" in output and str(tmp_path / "here" / "report.md") in output
+    for given in (folder, tmp_path):  # a log directory with one environment means that one
+        run(ReportArguments((given,), out=tmp_path / "here", repetitions=100))
+        output = capsys.readouterr().out
+        assert "`curl` over `compute`" in output and ": better;" in output and str(tmp_path / "here" / "report.md") in output
     assert not (folder / "report").exists() and (tmp_path / "here" / "report.md").is_file()
     with pytest.raises(ValueError, match="holds no runs"):
-        run(ReportArguments(tmp_path / "here"))
+        run(ReportArguments((tmp_path / "here",)))
     with pytest.raises(ValueError, match="--repetitions must be 1 or more"):
-        run(ReportArguments(folder, repetitions=0))
+        run(ReportArguments((folder,), repetitions=0))
+    with pytest.raises(ValueError, match="--normalise is for several environments"):
+        run(ReportArguments((folder,), normalise="atari"))
+    with pytest.raises(ValueError, match="Which runs"):
+        run(ReportArguments(()))

@@ -11,9 +11,11 @@ from cpc_rl.evaluation.statistics import (
     mean,
     median,
     median_run,
+    median_steps_ratio,
     optimality_gap,
     probability_of_improvement,
     resample_curve,
+    steps_ratio,
     steps_to_threshold,
 )
 
@@ -72,6 +74,17 @@ def test_steps_to_threshold() -> None:
     steps = np.array([0.0, 10.0, 40.0])
     returns = np.array([[0.0, 5.0, 4.0], [6.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
     np.testing.assert_array_equal(steps_to_threshold(steps, returns, 5.0), [10.0, 0.0, math.inf])
+
+
+def test_steps_ratio() -> None:
+    inf = math.inf
+    mine = np.array([[100.0, 50.0, inf, 10.0, inf, 0.0], [300.0, 50.0, inf, 20.0, inf, 0.0]])
+    theirs = np.array([[400.0, 25.0, 30.0, inf, inf, 0.0]])
+    np.testing.assert_array_equal(steps_ratio(mine, theirs), [2.0, 0.5, 0.0, inf, 1.0, 1.0])
+    assert median_steps_ratio(mine, theirs) == 1.0  # of 0, 0.5, 1, 1, 2, inf the lower one in the middle
+    assert median_steps_ratio(mine[:, :1], theirs[:, :1]) == 2.0
+    assert median_steps_ratio(mine[:, [0, 3]], theirs[:, [0, 3]]) == 2.0  # of 2 and inf
+    np.testing.assert_array_equal(median_steps_ratio(np.stack([mine, mine]), np.stack([theirs, mine[:1]])), [1.0, 1.0])
 
 
 def test_resample_curve() -> None:

@@ -1,0 +1,128 @@
+"""One arm held against another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from cpc_rl.evaluation.arms import HEADLESS
+from cpc_rl.evaluation.intervals import Interval, improvement_interval, permutation_p_value
+from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, probability_of_improvement
+
+MEASURES = {"area": "mean return over the training", "final": "final return on unseen episodes"}
+SIGNIFICANT = 0.05
+Verdict = Literal["better", "worse", "hint of better", "hint of worse", "no evidence", "one seed"]
+
+
+class ComparedArm(Protocol):
+    """What a pair needs of its arms: of one task, as :class:`~cpc_rl.evaluation.arms.ArmRuns`, or of several."""
+
+    @property
+    def label(self) -> str: ...  # as a report calls it
+
+    @property
+    def algorithm(self) -> str: ...
+
+    @property
+    def arm(self) -> str: ...
+
+    @property
+    def head(self) -> str: ...  # its objectives, or an empty text
+
+    @property
+    def runs(self) -> Sequence[object]: ...  # as many as each task has
+
+    @property
+    def num_tasks(self) -> int: ...
+
+    def final(self) -> np.ndarray: ...  # (num_runs, num_tasks)
+
+    def area(self) -> np.ndarray: ...  # (num_runs, num_tasks)
+
+
+AnyArm = TypeVar("AnyArm", bound=ComparedArm)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """
+    One arm held against another in one measure.
+
+    :param own_gain: whether this pair says what the head itself brings
+    :param difference: of the interquartile means
+    :param p_value: of a permutation test of the means; NaN where an arm has one run
+    """
+
+    arm: ComparedArm
+    over: ComparedArm
+    measure: str
+    own_gain: bool
+    improvement: Interval
+    difference: Interval
+    p_value: float
+
+    @property
+    def seeds(self) -> str:
+        """On what it stands: ``5 and 4 seeds``, of several tasks if there are."""
+        tasks = f" of {self.arm.num_tasks} tasks" if self.arm.num_tasks > 1 else ""
+        return f"{len(self.arm.runs)} and {len(self.over.runs)} seeds{tasks}"
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Whether so many runs of one task could give a p-value of 5% at all. Of equal numbers, every split has its mirror."""
+        mine, theirs = len(self.arm.runs), len(self.over.runs)
+        return min(mine, theirs) > 1 and (1 + (mine == theirs)) / comb(mine + theirs, mine) <= SIGNIFICANT
+
+    @property
+    def verdict(self) -> Verdict:
+        """
+        ``better`` or ``worse`` needs both: an interval without 0 and a permutation test below 5%.
+
+        Of two equal arms with three runs each the interval alone leaves 0 out in more than a fifth of all cases.
+        """
+        if np.isnan(self.p_value):
+            return "one seed"
+        if not self.difference.excludes(0):
+            return "no evidence"
+        if self.difference.estimate > 0:
+            return "better" if self.p_value <= SIGNIFICANT else "hint of better"
+        return "worse" if self.p_value <= SIGNIFICANT else "hint of worse"
+
+
+def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bool]]:
+    """What an arm is held against, and whether the difference is the head's own doing."""
+    by_name = {other.arm: other for other in arms if other.algorithm == arm.algorithm}
+    words = arm.arm.split("+")
+    true_head = bool(arm.head) and "shuffled" not in words
+    wrong = "+".join([*(["aug"] if "aug" in words else []), "shuffled", arm.head])
+    found = []
+    earlier = HEADLESS if arm.head else HEADLESS[: HEADLESS.index(arm.arm)]
+    for name in (*earlier, *([wrong] if true_head else [])):
+        if name in by_name:
+            same_batches = "aug" in words if name == "aug" else name != "none"
+            found.append((by_name[name], true_head and same_batches))
+    return found
+
+
+def hold_against(arm: ComparedArm, over: ComparedArm, measure: str, own_gain: bool, repetitions: int, seed: int = 0) -> Pair:
+    """
+    One arm against another in one measure.
+
+    :param measure: ``area`` or ``final``
+    :param own_gain: what the pair will say of itself
+    """
+    scores, others = (each.area() if measure == "area" else each.final() for each in (arm, over))
+
+    def difference(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        return interquartile_mean(mine) - interquartile_mean(theirs)
+
+    def interval(statistic: TwoArmStatistic) -> Interval:
+        generator = np.random.default_rng(seed)
+        return improvement_interval(scores, others, statistic, generator=generator, repetitions=repetitions)
+
+    alone = min(len(scores), len(others)) < 2
+    p_value = np.nan if alone else permutation_p_value(scores, others, generator=np.random.default_rng(seed))
+    improvement = interval(probability_of_improvement)
+    return Pair(arm, over, measure, own_gain, improvement, interval(difference), p_value)
