@@ -36,14 +36,19 @@ EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
 }
 
 
-def environment_keywords(recipe: Recipe, *, pixels: bool, render: str | None = None) -> dict[str, Any]:
+def environment_keywords(
+    recipe: Recipe, *, pixels: bool, render: str | None = None, evaluation: bool = False
+) -> dict[str, Any]:
     """
     What :func:`envs.make_vec_env` is told by a recipe.
 
     :param pixels: observe the rendered picture of an environment that observes none
     :param render: ``fast`` or ``stock``; the recipe's if ``None``
+    :param evaluation: the environment that the agent is evaluated in, where that is another than the training's
     """
     settings = asdict(recipe.environment)
+    if evaluation:
+        settings["env_kwargs"] |= recipe.evaluation.env_kwargs
     actions = settings.pop("actions")
     settings["actions"] = None if actions == "native" else actions
     return {**settings, "pixels": pixels, "render": render or recipe.environment.render}

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from agents.randomness import undisturbed
@@ -78,10 +79,12 @@ class Evaluator:
     :param env_id: a Gymnasium id
     :param keywords: of :func:`envs.make_vec_env`: preprocessing, and the picture to see
     :param processes: number of environments, each in its own process if there are several
+    :param deterministic: take the policy's most likely or mean actions; otherwise actions drawn from it
     """
 
-    def __init__(self, env_id: str, keywords: dict[str, Any], processes: int | None = None):
+    def __init__(self, env_id: str, keywords: dict[str, Any], processes: int | None = None, *, deterministic: bool = True):
         self.env_id = env_id
+        self.deterministic = deterministic
         self.keywords = dict(keywords)
         self.frame_stack = self.keywords.pop("frame_stack")
         self.processes = processes or os.cpu_count() or 1
@@ -89,15 +92,18 @@ class Evaluator:
 
     def evaluate(self, model: BaseAlgorithm, seeds: Sequence[int]) -> Evaluation:
         """
-        Play one episode for each seed, with the policy's most likely or mean actions.
+        Play one episode for each seed.
 
         The process's random generators, the policy's mode and the training's environments are as before afterwards.
 
         :param model: any model whose spaces fit
-        :param seeds: of the episodes; together with the policy they decide everything
+        :param seeds: of the episodes; together with the policy they decide everything, but that which actions are drawn where
+            they are drawn depends on the number of processes too
         """
         training = model.policy.training
         with undisturbed():
+            if not self.deterministic:
+                set_random_seed(seeds[0])
             try:
                 return self._play(model, list(seeds))
             finally:
@@ -122,7 +128,7 @@ class Evaluator:
         starts = np.ones(vec_env.num_envs, dtype=bool)
         results: dict[int, tuple[float, int]] = {}
         while len(results) < len(seeds):
-            actions, state = best_actions(model, vec_env, observations, state, starts)
+            actions, state = choose_actions(model, vec_env, observations, state, starts, deterministic=self.deterministic)
             observations, _, starts, infos = vec_env.step(actions)
             for info in infos:
                 if "result" in info:
@@ -138,19 +144,20 @@ class Evaluator:
         return stack_frames(vec_env, self.frame_stack)
 
 
-def best_actions(
-    model: BaseAlgorithm, vec_env: VecEnv, observations: Any, state: Any, starts: np.ndarray
+def choose_actions(
+    model: BaseAlgorithm, vec_env: VecEnv, observations: Any, state: Any, starts: np.ndarray, *, deterministic: bool = True
 ) -> tuple[np.ndarray, Any]:
     """
-    The policy's most likely or mean actions.
+    The policy's actions.
 
     :param state: of a recurrent policy, as the last call gave it; ``None`` at first
     :param starts: (n_envs,) bool, where an episode begins
+    :param deterministic: the most likely or mean ones; otherwise they are drawn
     :return: actions and the new state
     """
     masked = type(model).__name__ == "MaskablePPO" and is_masking_supported(vec_env)
     more = {"action_masks": get_action_masks(vec_env)} if masked else {}
-    return model.predict(observations, state=state, episode_start=starts, deterministic=True, **more)
+    return model.predict(observations, state=state, episode_start=starts, deterministic=deterministic, **more)
 
 
 @contextmanager

@@ -12,8 +12,13 @@ from agents.errors import UserError
 RECIPES = Path(__file__).parent / "recipes"
 # An environment's family has recipes of its own: the beginning of the ids, and the algorithm that is taken when none is named.
 PIXEL_CONTROL = ("PixelCartPole", "PixelPendulum", "PixelAcrobot", "PixelMountainCar", "PixelCatch")
-FAMILIES = {"CarRacing": "carracing", **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol"), "MiniGrid": "minigrid"}
-FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo"}
+FAMILIES = {
+    "CarRacing": "carracing",
+    **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol"),
+    "MiniGrid": "minigrid",
+    "procgen/": "procgen",
+}
+FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo", "procgen": "ppo"}
 
 T = TypeVar("T")
 
@@ -28,6 +33,7 @@ class EnvironmentSettings:
     grayscale: bool = True
     actions: str = "native"  # "discrete" or "continuous" where an environment has both
     render: str = "fast"  # the picture to train on where there are two
+    env_kwargs: dict[str, Any] = field(default_factory=dict)  # keywords of the environment itself
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class EvaluationSettings:
     count: int = 12  # evaluations spread over a run, besides the one before it
     episodes: int = 5
     final_episodes: int = 20  # of the last evaluation, on tracks that no other one used
+    deterministic: bool = True  # the policy's most likely or mean actions; False: actions drawn from it, as in training
+    env_kwargs: dict[str, Any] = field(default_factory=dict)  # what differs from the training's: other levels
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,8 @@ def load_recipe(env_id: str, algorithm: str) -> Recipe:
     The recipe for an environment and an algorithm.
 
     That is ``<algorithm>_<family>.yaml`` where there is one. Other algorithms take ``default_<algorithm>.yaml``, with what
-    ``<family>.yaml`` says of an environment that has a family.
+    ``<family>.yaml`` says of an environment that has a family. Under ``environments`` a file says by their ids what is other
+    in some of the family.
 
     :param env_id: a Gymnasium id
     :param algorithm: an algorithm's name, in any case
@@ -82,8 +91,8 @@ def load_recipe(env_id: str, algorithm: str) -> Recipe:
         return read_recipe(RECIPES / f"default_{name}.yaml")
     own = RECIPES / f"{name}_{family}.yaml"
     if own.exists():
-        return read_recipe(own)
-    values = {**_read_yaml(RECIPES / f"default_{name}.yaml"), **_read_yaml(RECIPES / f"{family}.yaml")}
+        return recipe_from_dict(_read_for(own, env_id), own.name)
+    values = {**_read_yaml(RECIPES / f"default_{name}.yaml"), **_read_for(RECIPES / f"{family}.yaml", env_id)}
     if name in (*DISCRETE_ONLY, *MASKABLE_ONLY):
         values["environment"] = {**values["environment"], "actions": "discrete"}
     return recipe_from_dict(values, f"{family}.yaml with default_{name}.yaml")
@@ -92,7 +101,7 @@ def load_recipe(env_id: str, algorithm: str) -> Recipe:
 def environment_family(env_id: str) -> str | None:
     """The family that an environment belongs to, if any."""
     name = env_id.rpartition("/")[2]
-    return next((family for start, family in FAMILIES.items() if name.startswith(start)), None)
+    return next((family for start, family in FAMILIES.items() if name.startswith(start) or env_id.startswith(start)), None)
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -115,6 +124,14 @@ def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
     recipe = _build(Recipe, values, origin)
     find_algorithm(recipe.algorithm)
     return recipe
+
+
+def _read_for(file: Path, env_id: str) -> dict[str, Any]:
+    """What a family's file says of one environment."""
+    values = _read_yaml(file)
+    for name, value in values.pop("environments", {}).get(env_id, {}).items():
+        values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+    return values
 
 
 def _build(cls: type[T], values: Any, origin: str) -> T:

@@ -23,7 +23,7 @@ from agents.checkpoints import Progress, list_checkpoints, load_model, read_prog
 from agents.configuration import RunConfiguration, installed_versions
 from agents.curve import write_curve
 from agents.errors import UserError
-from agents.evaluation import FINAL_SEEDS, Evaluator, interrupts_ignored
+from agents.evaluation import FINAL_SEEDS, Evaluation, Evaluator, interrupts_ignored
 from agents.files import whole_file, write_text
 from agents.logs import make_logger, restore_pending
 from agents.randomness import training_seed
@@ -85,7 +85,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             model = _start(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
         cleanup.callback(model.logger.close)
-        evaluator = Evaluator(configuration.env, _keywords(configuration, "stock"), machine.processes)
+        evaluator = _evaluator(configuration, machine, _keywords(configuration, evaluation=True))
         cleanup.callback(evaluator.close)
         runner = RunCallback(folder, configuration, evaluator, progress)
         if checkpoint and progress:
@@ -94,7 +94,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         if not _train(model, vec_env, callback, runner):
             print(_how_to_resume(folder, runner))
             return False
-        results = _finish(model, configuration, folder, evaluator)
+        results = _finish(model, configuration, folder, evaluator, machine)
         print(summarize(configuration, folder, results))
         return True
 
@@ -112,8 +112,14 @@ def _resumable(configuration: RunConfiguration, existing: RunConfiguration, fold
     return checkpoints[-1] if checkpoints else None
 
 
-def _keywords(configuration: RunConfiguration, render: str | None = None) -> dict[str, Any]:
-    return environment_keywords(configuration.recipe, pixels=configuration.pixels, render=render or configuration.render)
+def _keywords(configuration: RunConfiguration, *, evaluation: bool = False) -> dict[str, Any]:
+    render = "stock" if evaluation else configuration.render
+    return environment_keywords(configuration.recipe, pixels=configuration.pixels, render=render, evaluation=evaluation)
+
+
+def _evaluator(configuration: RunConfiguration, machine: Machine, keywords: dict[str, Any]) -> Evaluator:
+    deterministic = configuration.recipe.evaluation.deterministic
+    return Evaluator(configuration.env, keywords, machine.processes, deterministic=deterministic)
 
 
 def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
@@ -203,19 +209,28 @@ def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None,
     return True
 
 
-def _finish(model: BaseAlgorithm, configuration: RunConfiguration, folder: RunFolder, evaluator: Evaluator) -> dict[str, Any]:
+def _finish(
+    model: BaseAlgorithm, configuration: RunConfiguration, folder: RunFolder, evaluator: Evaluator, machine: Machine
+) -> dict[str, Any]:
     """The last evaluation, on episodes of its own, and every file that a finished run has; ``results.json`` is the last."""
     print(f"Evaluating on {configuration.final_episodes} episodes never seen before ...", file=sys.stderr)
     seeds = range(FINAL_SEEDS, FINAL_SEEDS + configuration.final_episodes)
-    returns, lengths = evaluator.evaluate(model, seeds)
+    final = evaluator.evaluate(model, seeds)
+    evaluations = {"final": _statistics(final, seeds)}
+    if configuration.recipe.evaluation.env_kwargs:  # the training's environment is another: what the agent reaches there
+        trained_in = _evaluator(configuration, machine, _keywords(configuration))
+        try:
+            evaluations["final_in_training_environment"] = _statistics(trained_in.evaluate(model, seeds), seeds)
+        finally:
+            trained_in.close()
     rows = folder.read_evaluations()
     with whole_file(folder.model) as temporary:
         model.save(temporary)
     cpc_rl.save_encoder(model, folder.encoder)
     algorithm = find_algorithm(configuration.recipe.algorithm).__name__
     title = f"{algorithm} ({configuration.arm}) on {configuration.env}, seed {configuration.seed}"
-    write_curve(folder.curve, rows, title, float(np.mean(returns)))
-    write_video(folder.video, *record_episode(model, configuration.env, _keywords(configuration, "stock")))
+    write_curve(folder.curve, rows, title, float(np.mean(final.returns)))
+    write_video(folder.video, *record_episode(model, configuration.env, _keywords(configuration, evaluation=True)))
     results = {
         "algorithm": algorithm,
         "timesteps": model.num_timesteps,
@@ -223,14 +238,20 @@ def _finish(model: BaseAlgorithm, configuration: RunConfiguration, folder: RunFo
         "wall_seconds": rows[-1]["wall_seconds"],
         "first_return": rows[0]["mean_return"],
         "last_return": rows[-1]["mean_return"],
-        "final": {
-            "episodes": len(returns),
-            "mean_return": round(float(np.mean(returns)), 4),
-            "std_return": round(float(np.std(returns)), 4),
-            "returns": [round(float(value), 4) for value in returns],
-            "lengths": [int(value) for value in lengths],
-            "seeds": [seeds.start, seeds.stop],
-        },
+        **evaluations,
     }
     write_text(folder.results, json.dumps(results, indent=1) + "\n")
     return results
+
+
+def _statistics(evaluation: Evaluation, seeds: range) -> dict[str, Any]:
+    """An evaluation as ``results.json`` has it."""
+    returns = evaluation.returns
+    return {
+        "episodes": len(returns),
+        "mean_return": round(float(np.mean(returns)), 4),
+        "std_return": round(float(np.std(returns)), 4),
+        "returns": [round(float(value), 4) for value in returns],
+        "lengths": [int(value) for value in evaluation.lengths],
+        "seeds": [seeds.start, seeds.stop],
+    }

@@ -14,6 +14,7 @@ def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[
     """
     final = results["final"]
     episodes = "tracks, on the stock picture" if configuration.env.startswith("CarRacing") else "episodes"
+    trained_in = results.get("final_in_training_environment")
     log_dir = folder.path.parents[2]
     files = [
         (folder.model, "the agent, for Stable-Baselines3"),
@@ -32,11 +33,17 @@ def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[
         f"  mean return {results['first_return']:.1f} before training, {results['last_return']:.1f} after it "
         f"({configuration.eval_episodes} episodes)",
         f"  mean return {final['mean_return']:.1f} ± {final['std_return']:.1f} over {final['episodes']} unseen {episodes}",
+        *([_gap(final, trained_in)] if trained_in else []),
         f"In {folder.path}:",
         *(f"  {file.name:{width}}  {meaning}" for file, meaning in files if file.exists()),
         f"Curves: tensorboard --logdir {log_dir}",
     ]
     return "\n".join(lines)
+
+
+def _gap(final: dict[str, Any], trained_in: dict[str, Any]) -> str:
+    mean, gap = trained_in["mean_return"], trained_in["mean_return"] - final["mean_return"]
+    return f"  mean return {mean:.1f} in the environment of the training: the generalisation gap is {gap:.1f}"
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env.dummy_vec_env import DummyVecEnv
 
-from agents.evaluation import VIDEO_SEED, EpisodeSeeds, best_actions
+from agents.evaluation import VIDEO_SEED, EpisodeSeeds, choose_actions
 from agents.files import whole_file
 from agents.randomness import undisturbed
 from envs import make_env
@@ -41,7 +41,7 @@ def record_episode(
             state, starts = None, np.ones(1, dtype=bool)
             frames = [_picture(env)]
             while len(frames) < MAX_STEPS:
-                actions, state = best_actions(model, vec_env, observations, state, starts)
+                actions, state = choose_actions(model, vec_env, observations, state, starts)
                 observations, _, starts, _ = vec_env.step(actions)
                 if starts[0]:
                     break

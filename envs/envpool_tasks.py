@@ -13,7 +13,8 @@ from envs.envpool_atari import NO_LIMIT, PICTURE, START, atari_options
 from envs.envpool_vec import PoolTask
 from envs.factory import with_actions
 from envs.preprocessing import ImageObservation, has_image
-from envs.registration import UnknownEnvironment, find_spec
+from envs.procgen import pool_name
+from envs.registration import PROCGEN, UnknownEnvironment, find_spec
 
 # EnvPool's options that are decided here, so that nobody else may.
 OWN_OPTIONS = {
@@ -54,6 +55,8 @@ def find_task(
     picture is EnvPool's: jagged edges, skid marks that the stock observation leaves out, the reward as dots (figures in
     ``benchmarks/env_speed.md``). EnvPool terminates a finished lap under both ids; here that truncates ``CarRacing-v2``.
 
+    Procgen (``procgen/coinrun-v0``): the same game as :class:`envs.procgen.ProcgenGame`, many in one pool.
+
     :param env_id: an id of Gymnasium's that EnvPool has as well, or one that EnvPool alone has.
     :param n_envs: number of environments.
     :param render: ``"stock"`` is refused for CarRacing.
@@ -68,16 +71,20 @@ def find_task(
     envpool = _import_envpool()
     if render_mode is not None:
         raise ValueError(f"vec='envpool' renders nothing, so render_mode={render_mode!r} cannot be had; {OTHERS} have it.")
-    name, spec = _find_name(env_id, envpool.list_all_envs())
+    env_kwargs = dict(env_kwargs or {})
+    name, spec = _find_name(env_id, envpool.list_all_envs(), env_kwargs)
     car_racing = name.startswith("CarRacing-")
     if car_racing and render == "stock":
         raise ValueError(f"vec='envpool' draws CarRacing its own way, so render='stock' cannot be had; {OTHERS} have it.")
     skip = frame_skip if frame_skip is not None else 4 if car_racing else 1
     if skip < 1:
         raise ValueError(f"frame_skip must be 1 or more, not {skip}.")
-    pool_spec, options, frames = _find_options(envpool, name, env_id, spec, grayscale, dict(env_kwargs or {}))
+    pool_spec, options, frames = _find_options(envpool, name, env_id, spec, grayscale, env_kwargs)
     limit = pool_spec.config.max_episode_steps
-    options["max_episode_steps"] = min(limit + 1, NO_LIMIT)  # EnvPoolVec counts
+    if spec is not None and spec.id.startswith(PROCGEN):  # its games end at the limit themselves, which EnvPool alone can tell
+        limit = None
+    else:
+        options["max_episode_steps"] = min(limit + 1, NO_LIMIT)  # EnvPoolVec counts
     stub = _Spaces(pool_spec.gymnasium_observation_space, pool_spec.gymnasium_action_space)
     if isinstance(stub.observation_space, spaces.Dict):
         raise ValueError(f"EnvPool's {name} observes a Dict, which vec='envpool' does not offer; {OTHERS} do.")
@@ -115,8 +122,8 @@ def _import_envpool() -> Any:
     return envpool
 
 
-def _find_name(env_id: str, pool_ids: list[str]) -> tuple[str, EnvSpec | None]:
-    """EnvPool's id, and Gymnasium's specification where it has the environment too."""
+def _find_name(env_id: str, pool_ids: list[str], keywords: dict[str, Any]) -> tuple[str, EnvSpec | None]:
+    """EnvPool's id, and Gymnasium's specification where it has the environment too; takes out what the id says already."""
     try:
         spec: EnvSpec | None = find_spec(env_id)
     except UnknownEnvironment:
@@ -124,6 +131,8 @@ def _find_name(env_id: str, pool_ids: list[str]) -> tuple[str, EnvSpec | None]:
     wanted = env_id.removeprefix("ALE/") if spec is None else spec.id
     if spec is not None and str(spec.entry_point).startswith("ale_py"):
         wanted = f"{spec.kwargs['game'].replace('_', '')}-v5"
+    if spec is not None and spec.id.startswith(PROCGEN):
+        wanted = pool_name(spec.kwargs["game"], keywords.pop("distribution", "easy"))
     known = {pool_id.lower(): pool_id for pool_id in pool_ids}
     if wanted in pool_ids or (wanted != env_id and wanted.lower() in known):
         return known[wanted.lower()], spec

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from envs.procgen import GAMES
+
 # task -> keywords of register, Gymnasium's own of the versions whose physics these are
 PIXEL_TASKS: dict[str, dict[str, Any]] = {
     "CartPole": {"max_episode_steps": 500, "reward_threshold": 475},
@@ -24,6 +26,8 @@ PIXEL_IDS: dict[str, tuple[str, dict[str, Any]]] = {
     for name, variant in PIXEL_VARIANTS.items()
 }
 
+PROCGEN = "procgen/"
+
 # id -> (module:class, keywords of register)
 IDS: dict[str, tuple[str, dict[str, Any]]] = {
     "CarRacing-v2": ("envs.car_racing:CarRacingV2", {"max_episode_steps": 1000, "reward_threshold": 900}),
@@ -31,6 +35,7 @@ IDS: dict[str, tuple[str, dict[str, Any]]] = {
     "CarRacingFast-v2": ("envs.fast_car_racing:FastCarRacingV2", {"reward_threshold": 900}),
     "CarRacingFast-v3": ("envs.fast_car_racing:FastCarRacing", {"reward_threshold": 900}),
     **PIXEL_IDS,
+    **{f"{PROCGEN}{game}-v0": ("envs.procgen:ProcgenGame", {"kwargs": {"game": game}}) for game in GAMES},
 }
 
 # MiniGrid's ids as its package registers them, seen by the agent; with the second beginning: the same task, seen as a whole.
@@ -43,9 +48,10 @@ class UnknownEnvironment(ValueError):
 
 def register_envs() -> None:
     """
-    Register ``CarRacing-v2``, ``CarRacingFast-v2``, ``CarRacingFast-v3`` and the pixel control set with Gymnasium, where they
-    are not registered yet. The set is ``Pixel<task><variant>-v0``: CartPole, Pendulum, Acrobot, MountainCar or Catch, with
-    Noise, Background or nothing, such as ``PixelCartPole-v0`` and ``PixelCartPoleNoise-v0``.
+    Register ``CarRacing-v2``, ``CarRacingFast-v2``, ``CarRacingFast-v3``, the pixel control set and Procgen's games with
+    Gymnasium, where they are not registered yet. The set is ``Pixel<task><variant>-v0``: CartPole, Pendulum, Acrobot,
+    MountainCar or Catch, with Noise, Background or nothing, such as ``PixelCartPole-v0`` and ``PixelCartPoleNoise-v0``; the
+    games are ``procgen/coinrun-v0`` and its like.
 
     Gymnasium 1.x knows ``CarRacing-v2`` only as deprecated. Call this in each process that makes such an environment by its
     id; :func:`envs.make_env` does.

@@ -10,7 +10,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from envs.factory import FAST_IDS, STOCK_IDS, make_env
-from envs.registration import PIXEL_IDS, find_spec, is_minigrid
+from envs.registration import PIXEL_IDS, PROCGEN, find_spec, is_minigrid
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -36,11 +36,11 @@ def processes_pay(env_id: str, n_envs: int, render: str = "fast") -> bool:
     :param env_id: as in :func:`envs.make_env`.
     :param n_envs: number of environments.
     :param render: which picture of CarRacing.
-    :return: True where a step may be slow (all but the fast CarRacing, the pixel control set and MiniGrid), there are several
-        environments and several cores.
+    :return: True where a step may be slow (all but the fast CarRacing, the pixel control set, MiniGrid and Procgen), there
+        are several environments and several cores.
     """
     spec_id = find_spec(env_id).id
-    fast = spec_id in PIXEL_IDS or is_minigrid(spec_id)
+    fast = spec_id in PIXEL_IDS or is_minigrid(spec_id) or spec_id.startswith(PROCGEN)
     fast = fast or (render == "fast" and (spec_id in FAST_IDS or spec_id in STOCK_IDS))
     return not fast and n_envs > 1 and (os.cpu_count() or 1) > 1
 
