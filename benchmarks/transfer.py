@@ -42,14 +42,14 @@ class TransferArm:
 FROZEN = ("--encoder-train", "frozen")
 ARMS: dict[str, TransferArm | None] = {  # by the names that train_agent.py gives them
     "none": None,
-    "none@cpc": TransferArm("cpc"),
-    "none@cpc-frozen": TransferArm("cpc", FROZEN),
-    "none@random-frozen": TransferArm("random", FROZEN),
-    "none@shuffled": TransferArm("shuffled"),
-    "none@cpc-lr0.1": TransferArm("cpc", ("--lr-scale", "0.1")),
-    "none@cpc-frozen-10000": TransferArm("cpc", (*FROZEN, "--unfreeze-at", "10000")),
     "none@atc": TransferArm("atc"),
     "none@atc-frozen": TransferArm("atc", FROZEN),
+    "none@random-frozen": TransferArm("random", FROZEN),
+    "none@shuffled": TransferArm("shuffled"),
+    "none@atc-lr0.1": TransferArm("atc", ("--lr-scale", "0.1")),
+    "none@atc-frozen-10000": TransferArm("atc", (*FROZEN, "--unfreeze-at", "10000")),
+    "none@cpc": TransferArm("cpc"),
+    "none@cpc-frozen": TransferArm("cpc", FROZEN),
 }
 DEFAULT_ARMS = list(ARMS)[:5]
 
@@ -69,6 +69,7 @@ def train(env_id: str, name: str, seed: int, encoder: Path | None, work: Path, f
     if arm is not None:
         words += ["--encoder", os.path.relpath(str(encoder), ROOT), "--encoder-name", arm.source, *arm.flags]
     command = ["train_agent.py", *words, "--log-dir", os.path.relpath(work / "runs", ROOT), "--device", "cpu", *further]
+    command += ["--jobs", str(os.cpu_count() or 1)]  # so that evaluations keep to one process as well
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/transfer"), help="frames, encoders and runs")
     parser.add_argument("--out", type=Path, help="tables and figures; default: WORK/report")
     parser.add_argument("--frames", type=int, default=20_000, help="of the random policy")
-    parser.add_argument("--steps", type=int, default=3_000, help="of the pre-training")
+    parser.add_argument("--steps", type=int, default=1_500, help="of the pre-training")
     parser.add_argument("--batch-size", type=int, default=128, help="of the pre-training")
     parser.add_argument("--encoders", type=int, default=1, help="of each kind; seed s starts from number s modulo this")
     parser.add_argument("--minutes", type=float, default=1e9, help="after which nothing new is begun")

@@ -46,10 +46,10 @@ class Source:
 
 
 SOURCES = {
-    "cpc": Source("cpc", {"actions": True}),
-    "shuffled": Source("cpc", {"actions": True, "shuffled": True}),
-    "random": Source(None),
     "atc": Source("atc", {"horizon": 1}),
+    "shuffled": Source("atc", {"horizon": 1, "shuffled": True}),
+    "random": Source(None),
+    "cpc": Source("cpc", {"actions": True}),
     "inverse": Source("inverse"),
 }
 

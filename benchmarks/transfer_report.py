@@ -15,15 +15,16 @@ from cpc_rl.evaluation.table import read_runs
 
 KEPT = ("runs.csv", "report.md", "curves_steps.png")
 PAIRS = (
-    ("none@cpc", "none"),
-    ("none@cpc", "none@shuffled"),
-    ("none@cpc-frozen", "none"),
-    ("none@cpc-frozen", "none@random-frozen"),
-    ("none@cpc-lr0.1", "none"),
-    ("none@cpc-lr0.1", "none@cpc"),
-    ("none@cpc-frozen-10000", "none"),
     ("none@atc", "none"),
+    ("none@atc", "none@shuffled"),
     ("none@atc-frozen", "none"),
+    ("none@atc-frozen", "none@random-frozen"),
+    ("none@atc-lr0.1", "none"),
+    ("none@atc-lr0.1", "none@atc"),
+    ("none@atc-frozen-10000", "none"),
+    ("none@shuffled", "none"),
+    ("none@cpc", "none"),
+    ("none@cpc-frozen", "none"),
 )
 
 
