@@ -24,12 +24,20 @@ from agents.arms import Arm
 from agents.errors import UserError
 from agents.recipe import Recipe
 from agents.schedules import EntropySchedule, read_hyperparameters, read_value
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor, pinned_policy_kwargs
+from cpc_rl.extractors import (
+    DataEfficientExtractor,
+    DrQExtractor,
+    ImpalaExtractor,
+    NatureExtractor,
+    ViTExtractor,
+    pinned_policy_kwargs,
+)
 
 STOCK_EXTRACTOR = "nature_cnn"  # Stable-Baselines3's own: a model made of stock classes loads without this project
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     STOCK_EXTRACTOR: NatureCNN,
     "nature": NatureExtractor,
+    "data_efficient": DataEfficientExtractor,
     "impala": ImpalaExtractor,
     "drq": DrQExtractor,
     "vit": ViTExtractor,

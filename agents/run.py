@@ -33,7 +33,7 @@ from agents.training import RunCallback, Stopped
 from agents.transfer import transfer_callback
 from agents.video import record_episode, write_video
 from envs import make_vec_env
-from envs.reward import ScaledReward
+from envs.reward import RewardSign, ScaledReward
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,24 @@ def _evaluator(configuration: RunConfiguration, machine: Machine, keywords: dict
 
 def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
     """The training's environments; after a checkpoint their episodes start anew, and not with the first ones again."""
+    recipe = configuration.recipe
     seed = training_seed(configuration.seed, progress.timesteps if progress else 0)
     if machine.vec == "envpool" and not configuration.envpool:
         raise UserError("This run trains on Gymnasium's environments, and --vec envpool has others: leave it out.")
     vec = "envpool" if configuration.envpool else machine.vec
     try:
         with interrupts_ignored():
-            vec_env = make_vec_env(configuration.env, configuration.n_envs, seed, vec=vec, **_keywords(configuration))
-        scale = configuration.recipe.reward_scale
-        return vec_env if scale == 1 else ScaledReward(vec_env, scale)
+            vec_env = make_vec_env(
+                configuration.env,
+                configuration.n_envs,
+                seed,
+                vec=vec,
+                lives_as_episodes=recipe.lives_as_episodes,
+                **_keywords(configuration),
+            )
+        if recipe.reward_sign:
+            vec_env = RewardSign(vec_env)
+        return vec_env if recipe.reward_scale == 1 else ScaledReward(vec_env, recipe.reward_scale)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -42,6 +42,31 @@ class NatureExtractor(ImageExtractor):
         init_orthogonal(self)
 
 
+class DataEfficientExtractor(ImageExtractor):
+    """
+    The small network of Data-Efficient Rainbow (van Hasselt et al., 2019, https://arxiv.org/abs/1906.05243), which learns
+    Atari from 100,000 steps: two 5 x 5 convolutions of stride 5 with 32 and 64 filters, and a hidden layer of 256 units. Theirs
+    has such a layer in each stream of a duelling network. PyTorch's own initialisation.
+
+    :param observation_space: of one image, (C, H, W), at least 25 x 25
+    :param features_dim: number of features
+    :param normalized_image: see :class:`ImageExtractor`
+    :param augment: see :class:`ImageExtractor`
+    """
+
+    def __init__(
+        self, observation_space: spaces.Box, features_dim: int = 256, normalized_image: bool = False, augment: Any = None
+    ) -> None:
+        super().__init__(observation_space, features_dim, normalized_image, augment)
+        self.cnn = nn.Sequential(
+            nn.Conv2d(observation_space.shape[0], 32, 5, stride=5),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 5, stride=5),
+            nn.ReLU(),
+        )
+        self.add_linear(nn.ReLU())
+
+
 class ImpalaExtractor(ImageExtractor):
     """
     The residual network of IMPALA (Espeholt et al., 2018, https://arxiv.org/abs/1802.01561): three sections of a convolution,

@@ -30,3 +30,21 @@ class ScaledReward(VecEnvWrapper):
         """As the environments', the rewards ``(n_envs,)`` multiplied."""
         observations, rewards, dones, infos = self.venv.step_wait()
         return observations, rewards * self.scale, dones, infos
+
+
+class RewardSign(VecEnvWrapper):
+    """
+    Turns every reward into its sign: -1, 0 or 1, on which games of different scores can be learnt with the same settings (Mnih
+    et al., 2015, https://doi.org/10.1038/nature14236). A ``Monitor`` inside still records the raw returns.
+
+    :param venv: the environments
+    """
+
+    def reset(self) -> VecEnvObs:
+        """The observations of new episodes."""
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """As the environments', the rewards' signs ``(n_envs,)``."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, np.sign(rewards), dones, infos

@@ -52,6 +52,7 @@ def make_vec_env(
     *,
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto",
     frame_stack: int = 4,
+    lives_as_episodes: bool = False,
     monitor_dir: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> "VecEnv":
@@ -66,6 +67,8 @@ def make_vec_env(
         they pay (:func:`processes_pay`), and never EnvPool: a seed means other episodes there and CarRacing looks different,
         so that a run would depend on what is installed, for a gain that ``benchmarks/env_speed.md`` shows to be small or none.
     :param frame_stack: number of frames in an observation, oldest to newest along the channels, zeros before the first.
+    :param lives_as_episodes: a lost life is the end of an episode to the learner (:class:`envs.lives.LifeLoss`), in the
+        environments of ``ale_py`` and whatever else tells its lives.
     :param monitor_dir: folder for the ``Monitor`` files, which hold raw returns and lengths in agent steps; None: no files.
     :param kwargs: of :func:`make_env`.
     :return: the vector; images are (channels, size, size) uint8.
@@ -75,6 +78,7 @@ def make_vec_env(
     # Imported here since they import torch, which a process that only steps an environment can do without.
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
+    from envs.lives import LifeLoss
     from envs.stacking import stack_frames
 
     if n_envs < 1 or frame_stack < 1:
@@ -88,7 +92,7 @@ def make_vec_env(
         venv: VecEnv = EnvPoolVec(find_task(env_id, n_envs, **kwargs), n_envs, monitor_dir)
         venv.action_space.seed(seed)
         venv.seed(seed)
-        return stack_frames(venv, frame_stack)
+        return stack_frames(LifeLoss(venv) if lives_as_episodes else venv, frame_stack)
     spec = find_spec(env_id)
     if vec == "auto":
         vec = "subproc" if processes_pay(env_id, n_envs, kwargs.get("render", "fast")) else "dummy"
@@ -100,4 +104,4 @@ def make_vec_env(
     ]
     venv = DummyVecEnv(thunks) if vec == "dummy" else SubprocVecEnv(thunks)
     venv.seed(seed)
-    return stack_frames(venv, frame_stack)
+    return stack_frames(LifeLoss(venv) if lives_as_episodes else venv, frame_stack)

@@ -15,15 +15,16 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from cpc_rl.augment import RandomShift
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor
+from cpc_rl.extractors import DataEfficientExtractor, DrQExtractor, ImpalaExtractor, NatureExtractor
 
-EXTRACTORS = [NatureExtractor, ImpalaExtractor, DrQExtractor]
+EXTRACTORS = [NatureExtractor, DataEfficientExtractor, ImpalaExtractor, DrQExtractor]
 MAPS = {  # (channels, h, w) of the feature map of 64 x 64 and of 84 x 84 images
     NatureExtractor: ((64, 4, 4), (64, 7, 7)),
+    DataEfficientExtractor: ((64, 2, 2), (64, 3, 3)),
     ImpalaExtractor: ((32, 8, 8), (32, 11, 11)),
     DrQExtractor: ((32, 25, 25), (32, 35, 35)),
 }
-FEATURES = {NatureExtractor: 512, ImpalaExtractor: 256, DrQExtractor: 50}
+FEATURES = {NatureExtractor: 512, DataEfficientExtractor: 256, ImpalaExtractor: 256, DrQExtractor: 50}
 
 
 class TinyImages(gym.Env):
@@ -128,6 +129,13 @@ def test_weights_are_orthogonal(extractor_class, linear_gain):
             gain = 2.0 if isinstance(module, nn.Conv2d) else linear_gain  # squared
             torch.testing.assert_close(rows @ rows.T, gain * torch.eye(len(rows)), atol=1e-5, rtol=0)
             assert not module.bias.any()
+
+
+def test_data_efficient_rainbows_layers():
+    """Two 5 x 5 convolutions of stride 5: 3,232 and 51,264 weights of 4 x 84 x 84 images, and 576 inputs to 256 units."""
+    extractor = DataEfficientExtractor(image_space(84))
+    assert [parameter.numel() for parameter in extractor.parameters()] == [3200, 32, 51200, 64, 576 * 256, 256]
+    assert extractor(images(2, 84)).min() == 0
 
 
 def test_impalas_weights_follow_their_fan_in():
