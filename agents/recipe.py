@@ -17,8 +17,9 @@ FAMILIES = {
     **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol"),
     "MiniGrid": "minigrid",
     "procgen/": "procgen",
+    "ALE/": "atari",
 }
-FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo", "procgen": "ppo"}
+FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo", "procgen": "ppo", "atari": "qrdqn"}
 
 T = TypeVar("T")
 
@@ -58,6 +59,8 @@ class Recipe:
     hyperparameters: dict[str, Any] = field(default_factory=dict)  # the algorithm's keywords
     exploration_noise: float = 0.0  # standard deviation of the Gaussian that a deterministic actor's actions get
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    lives_as_episodes: bool = False  # a lost life ends the learner's episode; evaluations are of whole games
+    reward_sign: bool = False  # learn from the rewards' signs; like the following, in training alone
     reward_scale: float = 1.0  # multiplies the rewards that the algorithm learns from; every return reported is the raw one
     policy_kwargs: dict[str, Any] = field(default_factory=dict)  # the policy's further keywords
     extractor: dict[str, Any] = field(default_factory=lambda: {"name": "nature_cnn"})  # name, and the extractor's keywords

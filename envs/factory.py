@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import AddRenderObservation
 
 from envs.actions import ACTION_FACTORS, DiscreteActions, FactoredActions, action_table
+from envs.atari import start_and_skip, take_options
 from envs.preprocessing import FrameSkip, ImageObservation, has_image
 from envs.registration import MINIGRID_FULL, PIXEL_IDS, find_spec, is_minigrid
 
@@ -43,7 +44,8 @@ def make_env(
     :param actions: ``"continuous"``, ``"discrete"`` (the environment's own discrete mode), a name in ``ACTION_TABLES``, or a
         list of rows of a continuous environment; None: the environment as it is.
     :param render_mode: for ``.render()``, such as ``"rgb_array"`` for videos, which show the stock picture at full size.
-    :param env_kwargs: further keywords of the environment itself.
+    :param env_kwargs: further keywords of the environment itself; of an Atari game also those of
+        :func:`envs.atari.start_and_skip`.
     :return: the environment, without a ``Monitor``.
     :raises UnknownEnvironment: if nothing has that id.
     :raises ValueError: if there is no image without ``pixels``, or an argument does not fit.
@@ -63,6 +65,7 @@ def make_env(
         kwargs.update(frame_skip=skip, size=size, grayscale=grayscale)
     if spec.id in PIXEL_IDS:  # drawn at the size that is wanted
         kwargs.update(size=size, grayscale=grayscale)
+    atari = take_options(spec, kwargs)
     if pixels and not car_racing:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"pixels=True renders to 'rgb_array', so that render_mode cannot be {render_mode!r}.")
@@ -80,7 +83,9 @@ def make_env(
     env = with_actions(env, actions)
     if fast:
         return env
-    if skip != 1:
+    if any(atari.values()):
+        env = start_and_skip(env, skip, **atari)
+    elif skip != 1:
         env = FrameSkip(env, skip)
     if is_minigrid(spec.id):
         from envs.minigrid_views import MiniGridPicture  # needs the package, which few have

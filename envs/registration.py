@@ -27,6 +27,7 @@ PIXEL_IDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 PROCGEN = "procgen/"
+ATARI = "ALE/"
 
 # id -> (module:class, keywords of register)
 IDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -78,6 +79,11 @@ def find_spec(env_id: str) -> EnvSpec:
             raise UnknownEnvironment(f"The module {module!r} of {env_id!r} cannot be imported: {error}.") from error
     if is_minigrid(name):
         _register_minigrid(name)
+    if name.startswith(ATARI):
+        try:
+            importlib.import_module("ale_py")  # which registers them
+        except ImportError:
+            raise UnknownEnvironment(f"{name} is an Atari game, which needs the package ale-py: pip install ale-py.") from None
     if name in gym.registry:
         return gym.registry[name]
     known = {known_id.lower(): known_id for known_id in gym.registry}
