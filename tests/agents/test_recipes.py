@@ -43,8 +43,9 @@ def test_recipe_builds_and_takes_its_callback(env: str, name: str) -> None:
 
 def test_each_file_is_some_algorithms_recipe() -> None:
     own = {f"{name}_{family}.yaml" for name in ("ppo", "sac", "dqn") for family in ("carracing", "pixelcontrol")}
-    own |= {"ppo_minigrid.yaml", "ppo_procgen.yaml", "sac_dmc.yaml"}
+    own |= {"ppo_minigrid.yaml", "ppo_procgen.yaml", "sac_dmc.yaml", "dqn_atari.yaml", "qrdqn_atari.yaml"}
     assert {file.name for file in RECIPES.iterdir()} == own | {f"default_{name}.yaml" for name in ALGORITHMS} | {
+        "atari.yaml",
         "carracing.yaml",
         "dmc.yaml",
         "minigrid.yaml",
