@@ -80,25 +80,27 @@ def train(env_id: str, name: str, seed: int, encoder: Path | None, work: Path, f
 
 
 def work_through(arguments: argparse.Namespace) -> None:
-    """Make what is missing, seeds in the outer loop, until the minutes are used up."""
+    """Make what is missing, encoders first, then runs with the seeds in the outer loop, until the minutes are used up."""
     began = time.monotonic()
     training: dict[str, Any] = {"steps": arguments.steps, "batch_size": arguments.batch_size, "verbose": 0, "probe_frames": 0}
-    for seed in arguments.seeds:
-        for env_id in arguments.env:
-            recipe = load_recipe(env_id, "ppo")
-            for name in arguments.arms:
-                if time.monotonic() - began > 60 * arguments.minutes:
-                    print("The minutes are used up; the same command goes on.", file=sys.stderr)
-                    return
-                arm, encoder = ARMS[name], None
-                place = arguments.work / "encoders" / env_id
-                if arm is not None:
-                    number = seed % arguments.encoders
-                    encoder = make_encoder(env_id, recipe, arm.source, place, number, arguments.frames, training)
-                since = time.monotonic()
-                if train(env_id, name, seed, encoder, arguments.work, arguments.further):
-                    took = time.monotonic() - since
-                    print(f"{env_id} {name} seed {seed}: {took:.0f} s", file=sys.stderr, flush=True)
+    encoders: dict[tuple[str, str, int], Path | None] = {}
+    todo = [(seed, env_id, name) for seed in arguments.seeds for env_id in arguments.env for name in arguments.arms]
+    for train_it in (False, True):
+        for seed, env_id, name in todo:
+            if time.monotonic() - began > 60 * arguments.minutes:
+                print("The minutes are used up; the same command goes on.", file=sys.stderr)
+                return
+            arm, place = ARMS[name], arguments.work / "encoders" / env_id
+            if not train_it:
+                number, recipe = seed % arguments.encoders, load_recipe(env_id, "ppo")
+                encoders[env_id, name, seed] = (
+                    make_encoder(env_id, recipe, arm.source, place, number, arguments.frames, training) if arm else None
+                )
+                continue
+            since = time.monotonic()
+            if train(env_id, name, seed, encoders[env_id, name, seed], arguments.work, arguments.further):
+                took = time.monotonic() - since
+                print(f"{env_id} {name} seed {seed}: {took:.0f} s", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -115,6 +117,7 @@ def main() -> None:
     parser.add_argument("--encoders", type=int, default=1, help="of each kind; seed s starts from number s modulo this")
     parser.add_argument("--minutes", type=float, default=1e9, help="after which nothing new is begun")
     parser.add_argument("--further", nargs=argparse.REMAINDER, default=[], help="last: more flags of train_agent.py")
+    parser.add_argument("--no-report", action="store_true", help="train only, as beside other pieces of the same benchmark")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it runs")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -125,7 +128,8 @@ def main() -> None:
     register_envs()
     arguments.work = arguments.work.resolve()
     work_through(arguments)
-    print(report(arguments.work, arguments.out or arguments.work / "report"))
+    if not arguments.no_report:
+        print(report(arguments.work, arguments.out or arguments.work / "report"))
 
 
 if __name__ == "__main__":

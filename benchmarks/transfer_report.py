@@ -112,10 +112,13 @@ def _pair_table(pairs: list[dict[str, Any]]) -> str:
 def _fact_table(facts: list[dict[str, Any]]) -> str:
     if not facts:
         return ""
-    names = [*facts[0]["probes"], *facts[0]["features"]]
+    facts = [
+        {**fact, "read": {f"{name}, 100 steps": score for name, score in fact["read_in_100_steps"].items()}} for fact in facts
+    ]
+    names = [*facts[0]["probes"], *facts[0]["read"], *facts[0]["features"]]
     lines = [f"| encoder | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for fact in facts:
-        values = {**fact["probes"], **fact["features"]}
+        values = {**fact["probes"], **fact["read"], **fact["features"]}
         shown = " | ".join(f"{values[name]:.3g}" if name in values else "" for name in names)
         lines.append(f"| {fact['encoder']} | {shown} |")
     return "\n".join(lines)
