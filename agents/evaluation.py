@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
+from agents.errors import UserError
 from agents.randomness import undisturbed
 from envs import make_env
 from envs.stacking import stack_frames
@@ -80,11 +82,21 @@ class Evaluator:
     :param keywords: of :func:`envs.make_vec_env`: preprocessing, and the picture to see
     :param processes: number of environments, each in its own process if there are several
     :param deterministic: take the policy's most likely or mean actions; otherwise actions drawn from it
+    :param epsilon: share of discrete actions that are drawn uniformly instead
     """
 
-    def __init__(self, env_id: str, keywords: dict[str, Any], processes: int | None = None, *, deterministic: bool = True):
+    def __init__(
+        self,
+        env_id: str,
+        keywords: dict[str, Any],
+        processes: int | None = None,
+        *,
+        deterministic: bool = True,
+        epsilon: float = 0.0,
+    ):
         self.env_id = env_id
         self.deterministic = deterministic
+        self.epsilon = epsilon
         self.keywords = dict(keywords)
         self.frame_stack = self.keywords.pop("frame_stack")
         self.processes = processes or os.cpu_count() or 1
@@ -126,9 +138,11 @@ class Evaluator:
         observations = vec_env.reset()
         state: Any = None
         starts = np.ones(vec_env.num_envs, dtype=bool)
+        generator = np.random.default_rng(seeds[0])
         results: dict[int, tuple[float, int]] = {}
         while len(results) < len(seeds):
             actions, state = choose_actions(model, vec_env, observations, state, starts, deterministic=self.deterministic)
+            actions = mostly(actions, vec_env.action_space, self.epsilon, generator)
             observations, _, starts, infos = vec_env.step(actions)
             for info in infos:
                 if "result" in info:
@@ -158,6 +172,23 @@ def choose_actions(
     masked = type(model).__name__ == "MaskablePPO" and is_masking_supported(vec_env)
     more = {"action_masks": get_action_masks(vec_env)} if masked else {}
     return model.predict(observations, state=state, episode_start=starts, deterministic=deterministic, **more)
+
+
+def mostly(actions: np.ndarray, space: spaces.Space, epsilon: float, generator: np.random.Generator) -> np.ndarray:
+    """
+    The actions, but for some that are drawn uniformly.
+
+    :param actions: (n_envs,) int
+    :param space: that they are from
+    :param epsilon: how likely each of them is drawn; at 0 nothing is drawn and any space will do
+    :raises UserError: other than discrete actions
+    """
+    if not epsilon:
+        return actions
+    if not isinstance(space, spaces.Discrete):
+        raise UserError(f"The recipe's evaluation.epsilon draws discrete actions, and the environment's are {space}.")
+    drawn = generator.random(len(actions)) < epsilon
+    return np.where(drawn, generator.integers(space.n, size=len(actions)) + space.start, actions)
 
 
 @contextmanager

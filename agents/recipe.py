@@ -45,6 +45,7 @@ class EvaluationSettings:
     episodes: int = 5
     final_episodes: int = 20  # of the last evaluation, on tracks that no other one used
     deterministic: bool = True  # the policy's most likely or mean actions; False: actions drawn from it, as in training
+    epsilon: float = 0.0  # share of discrete actions that are drawn uniformly instead, such as gets games out of a loop
     env_kwargs: dict[str, Any] = field(default_factory=dict)  # what differs from the training's: other levels
 
 

@@ -118,8 +118,10 @@ def _keywords(configuration: RunConfiguration, *, evaluation: bool = False) -> d
 
 
 def _evaluator(configuration: RunConfiguration, machine: Machine, keywords: dict[str, Any]) -> Evaluator:
-    deterministic = configuration.recipe.evaluation.deterministic
-    return Evaluator(configuration.env, keywords, machine.processes, deterministic=deterministic)
+    settings = configuration.recipe.evaluation
+    return Evaluator(
+        configuration.env, keywords, machine.processes, deterministic=settings.deterministic, epsilon=settings.epsilon
+    )
 
 
 def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
