@@ -37,8 +37,7 @@ class ArmRuns:
     @property
     def head(self) -> str:
         """The arm's objectives, such as ``cpc``; empty if it trains none."""
-        last = self.arm.split("+")[-1]
-        return "" if last in HEADLESS else last
+        return head_of(self.arm)
 
     @property
     def num_tasks(self) -> int:
@@ -64,6 +63,12 @@ class ArmRuns:
             for run, steps in zip(self.runs, self.steps_to(threshold)[:, 0], strict=True)
         ]
         return np.array(found, dtype=np.float64)[:, None]
+
+
+def head_of(arm: str) -> str:
+    """The objectives in an arm's name, such as ``cpc`` of ``aug+cpc``; empty if it trains none."""
+    last = arm.split("+")[-1]
+    return "" if last in HEADLESS else last
 
 
 def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:

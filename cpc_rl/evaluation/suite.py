@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cpc_rl.evaluation.arms import HEADLESS
+from cpc_rl.evaluation.arms import head_of
 from cpc_rl.evaluation.statistics import area_under_curve, resample_curve
 from cpc_rl.evaluation.table import Run, arm_order
 from cpc_rl.evaluation.tasks import Task
@@ -39,8 +39,7 @@ class SuiteArm:
     @property
     def head(self) -> str:
         """The arm's objectives, such as ``cpc``; empty if it trains none."""
-        last = self.arm.split("+")[-1]
-        return "" if last in HEADLESS else last
+        return head_of(self.arm)
 
     @property
     def num_tasks(self) -> int:

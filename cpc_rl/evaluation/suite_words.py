@@ -112,8 +112,8 @@ def _runs_in_words(comparison: SuiteComparison) -> list[str]:
     lines = [f"- {len(suite.tasks)} tasks: {', '.join(task.env for task in suite.tasks)}"]
     for arm in (each.arm for each in comparison.arms):
         left = f"; {arm.left_out} finished runs are in no joint figure, as another task has fewer" if arm.left_out else ""
-        alone = " (no interval, no claim)" if len(arm.runs) == 1 else ""
-        lines.append(f"- `{arm.label}`: {len(arm.runs)} runs of each task{alone}{left}")
+        count = f"{len(arm.runs)} runs" if len(arm.runs) > 1 else "one run (no interval, no claim)"
+        lines.append(f"- `{arm.label}`: {count} of each task{left}")
     for name in suite.names:
         if lacking := suite.lacks(name):
             where = "in pairs with other arms, over the tasks that both have, and in no other joint figure"
