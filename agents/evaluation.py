@@ -24,6 +24,7 @@ from envs.stacking import stack_frames
 # Seeds of the episodes, out of each other's way and of training_seed's.
 PERIODIC_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
+SIDE_BY_SIDE = 10  # environments of one process: ten episodes of pixel CartPole then take a sixth of the time
 VIDEO_SEED = 3_000_000
 
 
@@ -80,7 +81,8 @@ class Evaluator:
 
     :param env_id: a Gymnasium id
     :param keywords: of :func:`envs.make_vec_env`: preprocessing, and the picture to see
-    :param processes: number of environments, each in its own process if there are several
+    :param processes: that play, an environment in each; a single one plays up to ten environments side by side, whose
+        observations the policy gets as a batch
     :param deterministic: take the policy's most likely or mean actions; otherwise actions drawn from it
     :param epsilon: share of discrete actions that are drawn uniformly instead
     """
@@ -128,7 +130,7 @@ class Evaluator:
             self.vec_env = None
 
     def _play(self, model: BaseAlgorithm, seeds: list[int]) -> Evaluation:
-        n_envs = min(self.processes, len(seeds))
+        n_envs = min(self.processes if self.processes > 1 else SIDE_BY_SIDE, len(seeds))
         if self.vec_env is None or self.vec_env.num_envs < n_envs:
             self.close()
             self.vec_env = self._make(n_envs)
@@ -154,7 +156,7 @@ class Evaluator:
     def _make(self, n_envs: int) -> VecEnv:
         makers: list[Callable[[], gym.Env]] = [partial(_make_one, self.env_id, self.keywords)] * n_envs
         with interrupts_ignored():
-            vec_env: VecEnv = DummyVecEnv(makers) if n_envs == 1 else SubprocVecEnv(makers)
+            vec_env: VecEnv = SubprocVecEnv(makers) if self.processes > 1 and n_envs > 1 else DummyVecEnv(makers)
         return stack_frames(vec_env, self.frame_stack)
 
 
