@@ -1,12 +1,16 @@
 """benchmarks/atari_probes: the games and the encoder are those of the paper, and results are computed once."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+from benchmarks.atari_probes.curve import points
 from benchmarks.atari_probes.environment import RawAtari
 from benchmarks.atari_probes.extractor import AtariExtractor
+from benchmarks.atari_probes.figure import draw_curve
 from benchmarks.atari_probes.frames import Frames
 from benchmarks.atari_probes.methods import Budget
 from benchmarks.atari_probes.published import PUBLISHED
@@ -24,7 +28,7 @@ def test_the_map_that_is_contrasted_is_that_of_the_third_convolution():
     assert encoder.map_shapes() == {IMAGE: (128, 11, 8)}
     features, maps = encoder.with_maps(torch.randint(0, 256, (2, 1, 210, 160), dtype=torch.uint8))
     assert features.shape == (2, 256)
-    assert float(maps[IMAGE].min()) == 0.0  # after its rectifier
+    assert float(maps[IMAGE].detach().min()) == 0.0  # after its rectifier
 
 
 def test_an_episode_ends_with_a_life_and_the_game_goes_on():
@@ -86,3 +90,18 @@ def test_the_published_rows_are_in_order():
     for row in PUBLISHED.values():
         assert row["majority"] < row["random"] < row["stdim"]
         assert row["cpc"] <= row["stdim"] <= row["supervised"] + 0.01
+
+
+def test_a_curve_begins_with_the_random_encoder(tmp_path):
+    for name, steps, value in (("stdim", 300, 0.6), ("random", 0, 0.2), ("stdim", 20, 0.4)):
+        reports = {scale: {"mean": {"categorical": value + n / 10}} for n, scale in enumerate(SCALES)}
+        result = {"settings": {"budget": {"steps": steps}}, "reports": reports}
+        (tmp_path / f"pong-{name}-{steps}-seed0.json").write_text(json.dumps(result))
+    found = points(tmp_path, "pong", "stdim", 0)
+    assert [(n, values["raw"], round(values["standardised"], 6)) for n, values in found] == [
+        (0, 0.2, 0.3),
+        (20, 0.4, 0.5),
+        (300, 0.6, 0.7),
+    ]
+    draw_curve({"stdim": found}, "pong", tmp_path / "curve")
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"

@@ -9,9 +9,8 @@ others than those of the probes. "supervised" trains the encoder with the labels
 
 Frames are recorded once per game, into the cache (about 30 MB a game). Every game and method is one result in a file, and one
 that is there is not computed again: a run that was interrupted goes on, and parts of the grid may run one after the other.
-Features are probed as they are, as in the paper, and standardised. The tables, with the published figures in parentheses, and
-the CSV hold all games and methods that
-were asked for. The last line holds all figures as one JSON object.
+Features are probed as they are, as in the paper, and standardised. The tables, with the published figures in parentheses, the
+CSV and the picture hold all games and methods that were asked for. The last line holds all figures as one JSON object.
 """
 
 import argparse
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.atari_probes.figure import draw
 from benchmarks.atari_probes.frames import Frames
 from benchmarks.atari_probes.methods import METHODS, Budget
 from benchmarks.atari_probes.scores import SCALES, Probing, scored
@@ -56,6 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
             for method in arguments.methods
         }
     write_csv(found, arguments.out / "f1.csv")
+    draw(found, arguments.methods, arguments.out / "f1")
     figures: dict[str, Any] = {}
     for scale in SCALES:
         reports = {game: {m: result["reports"][scale] for m, result in row.items()} for game, row in found.items()}
