@@ -33,7 +33,7 @@ def test_lives_and_signs_are_the_trainings_alone(algorithm: str) -> None:
     assert {LifeLoss, RewardSign} <= set(wrappers(vec_env)) and vec_env.observation_space.shape == (4, 84, 84)
     vec_env.close()
     evaluator = _evaluator(configuration, Machine("cpu", "dummy", processes=1), _keywords(configuration, evaluation=True))
-    assert evaluator.epsilon == 0.001
+    assert evaluator.epsilon == 0.01
     vec_env = evaluator._make(1)
     assert not {LifeLoss, RewardSign} & set(wrappers(vec_env))
     vec_env.close()
