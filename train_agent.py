@@ -59,8 +59,13 @@ class Arguments:
     """torch's name of a device."""
     vec: Literal["auto", "dummy", "subproc", "envpool"] = "auto"
     """Step the training environments in this process (dummy), in one each (subproc) or in EnvPool (say it to --resume too)."""
-    jobs: int = 1
-    """Runs at a time, each in a process of its own; if several, each has one thread."""
+    jobs: int | None = None
+    """Runs at a time, each in a process of its own; default 1, with --ray as many as it has room for. If several, each has one
+    thread."""
+    ray: bool = False
+    """Run on Ray: on the cluster at RAY_ADDRESS, whose nodes share a disk and have these packages, or on this machine."""
+    cpus: int | None = None
+    """With --ray, the CPUs of each run: its threads, and its processes for evaluations; default 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,11 +45,11 @@ def run_all(arguments: "Arguments", command: str) -> int:
     :raises UserError: it cannot be done; whatever could be checked was checked before the first run began
     """
     check_numbers(arguments)
-    processes = max(1, (os.cpu_count() or 1) // arguments.jobs) if arguments.jobs > 1 else None
-    machine = Machine(arguments.device, arguments.vec, processes)
-    _check_device(arguments.device)
+    parallel = arguments.jobs or 1
+    machine = Machine(arguments.device, arguments.vec, max(1, (os.cpu_count() or 1) // parallel) if parallel > 1 else None)
+    _check_device(arguments.device, elsewhere=arguments.ray)
     if arguments.resume is not None:
-        given = [name for name in RUN_ARGUMENTS if getattr(arguments, name) not in (None, False)]
+        given = [name for name in (*RUN_ARGUMENTS, "ray") if getattr(arguments, name) not in (None, False)]
         if given:
             flag = given[0].replace("_", "-")
             raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
@@ -57,28 +59,35 @@ def run_all(arguments: "Arguments", command: str) -> int:
         configurations = configure(arguments)
         log_dir = arguments.log_dir or Path("runs")
         runs = [(configuration, RunFolder.of(log_dir, configuration)) for configuration in configurations]
-    if len(runs) > 1:
-        return run_grid([Job(*run) for run in runs], arguments.jobs, machine, overwrite=arguments.overwrite, command=command)
+    jobs = [Job(*run) for run in runs]
+    if arguments.ray:
+        from agents.ray_jobs import run_jobs_on_ray
+
+        on_ray = partial(run_jobs_on_ray, parallel=arguments.jobs, cpus=arguments.cpus or 1)
+        return run_grid(jobs, on_ray, machine, overwrite=arguments.overwrite, command=command)
+    if len(jobs) > 1:
+        return run_grid(jobs, partial(run_jobs, parallel=parallel), machine, overwrite=arguments.overwrite, command=command)
     (configuration, folder) = runs[0]
     return 0 if execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command) else 130
 
 
-def run_grid(jobs: list[Job], parallel: int, machine: Machine, *, overwrite: bool, command: str) -> int:
+def run_grid(jobs: list[Job], run: Callable[..., bool], machine: Machine, *, overwrite: bool, command: str) -> int:
     """
     Bring the runs of a grid to their end, each in a process of its own, and compare them.
 
     :param jobs: all of one environment
-    :param parallel: how many at a time
+    :param run: brings them to their end, as :func:`agents.jobs.run_jobs` does, and has been told how many at a time
     :return: exit status, as :func:`run_all` gives it
     :raises UserError: a folder holds something else; then no run has begun
     """
     check_folders(jobs, overwrite=overwrite)
     with LiveTable() as table:
-        ended = run_jobs(jobs, parallel, machine, overwrite=overwrite, command=command, watch=table)
+        ended = run(jobs, machine=machine, overwrite=overwrite, command=command, watch=table)
         table(jobs, last=True)
     failed = [job for job in jobs if job.state == "failed"]
     for job in failed:
-        print(f"{job.name} failed with exit status {job.status}: {job.last_words()} (log: {job.log})", file=sys.stderr)
+        how = f": {job.problem}" if job.problem else f" with exit status {job.status}: {job.last_words()}"
+        print(f"{job.name} failed{how} (log: {job.log})", file=sys.stderr)
     if not ended or any(job.state == "stopped" for job in jobs):
         again = "the same command without --overwrite" if overwrite else f"the same command: {command}"
         print(f"Stopped. Finished runs are kept, and the others go on from their newest checkpoint, by {again}")
@@ -100,10 +109,12 @@ def check_numbers(arguments: "Arguments") -> None:
 
     :raises UserError: one is not
     """
-    for name in ("timesteps", "n_envs", "eval_freq", "eval_episodes", "jobs"):
+    for name in ("timesteps", "n_envs", "eval_freq", "eval_episodes", "jobs", "cpus"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be 1 or more, and is {value}.")
+    if arguments.cpus is not None and not arguments.ray:
+        raise UserError("--cpus is about runs on Ray: give --ray as well, or leave it out.")
     for name in ("objective", "seeds"):
         values = getattr(arguments, name)
         if values is not None and (not values or len(set(values)) < len(values)):
@@ -185,10 +196,10 @@ def _make(env_id: str, **keywords: object) -> gym.Env:
         raise UserError(str(error)) from error
 
 
-def _check_device(device: str) -> None:
+def _check_device(device: str, *, elsewhere: bool) -> None:
     try:
         kind = torch.device("cpu" if device == "auto" else device).type
     except RuntimeError:
         raise UserError(f"--device {device!r} is no device of torch's; cpu, cuda and cuda:0 are.") from None
-    if kind == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and not elsewhere and not torch.cuda.is_available():
         raise UserError(f"--device {device!r} needs CUDA, which torch does not find on this machine.")

@@ -16,18 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
 from agents.files import write_text
+from agents.processes import STOPPED, WORKER, start_program
 from agents.run import Machine
 from agents.run_folder import RunFolder
 
-ROOT = Path(__file__).parents[1]
-WORKER = (sys.executable, "-m", "agents.worker")
 PAUSE = 0.2  # seconds between two looks at the processes
-STOPPED = 130
+STOPPING = "Stopping: each run writes a checkpoint first; Ctrl-C again stops at once."
 
 State = Literal["waiting", "running", "finished", "failed", "stopped"]
 
@@ -38,6 +37,7 @@ class Job:
     One run and what became of it.
 
     :param status: the process's exit status, once it has ended
+    :param problem: why it failed, if the log does not say
     :param began: by ``time.monotonic``, when the process was started
     """
 
@@ -45,6 +45,7 @@ class Job:
     folder: RunFolder
     state: State = "waiting"
     status: int | None = None
+    problem: str | None = None
     began: float = 0.0
     seconds: float = 0.0
 
@@ -68,6 +69,52 @@ class Job:
         """The last line of the log that says something."""
         lines = read_end(self.log).replace("\r", "\n").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def task(self, machine: Machine, *, overwrite: bool, command: str, patience: float = 0.0) -> dict[str, Any]:
+        """
+        What :mod:`agents.worker` is told.
+
+        :param patience: seconds to wait for another process that is still at work in the folder
+        """
+        return {
+            "configuration": self.configuration.as_dict(),
+            "folder": os.fspath(self.folder.path),
+            "device": machine.device,
+            "vec": machine.vec,
+            "processes": machine.processes,
+            "overwrite": overwrite,
+            "command": command,
+            "patience": patience,
+        }
+
+    def end(self, status: int | None, *, stopping: bool, problem: str | None = None) -> None:
+        """
+        Note what became of it, and mark it if it has failed.
+
+        :param status: the process's; ``None`` if it could not be brought to an end
+        :param stopping: the user wants all runs to stop
+        :param problem: why it could not
+        """
+        self.status, self.problem = status, problem
+        self.seconds = time.monotonic() - self.began if self.began else 0.0
+        if status == 0 and self.folder.results.is_file():
+            self.state = "finished"
+        elif stopping or status == STOPPED:
+            self.state = "stopped"
+        else:
+            self.state = "failed"
+            run = self.configuration
+            content = {
+                "env": run.env,
+                "algorithm": run.recipe.algorithm,
+                "arm": run.arm,
+                "seed": run.seed,
+                "exit_status": status,
+                "log": self.log.name,
+                "problem": problem or f"exit status {status}, log {self.log.name}: {self.last_words()}",
+            }
+            self.failure.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.failure, json.dumps(content, indent=1) + "\n")
 
 
 def run_jobs(
@@ -94,23 +141,28 @@ def run_jobs(
     """
     waiting = [job for job in jobs if job.state == "waiting"]
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
-    with _interrupts() as interrupts:
+    with count_interrupts() as interrupts:
         try:
             told = 0
             while running or (waiting and not interrupts):
                 while waiting and len(running) < parallel and not interrupts:
                     job = waiting.pop(0)
-                    process = _start(job, machine, overwrite, command, program, one_thread=parallel > 1)
+                    job.failure.unlink(missing_ok=True)
+                    task = job.task(machine, overwrite=overwrite, command=command)
+                    process = start_program(task, job.log, program, 1 if parallel > 1 else None)
                     running[process.pid] = job, process
+                    job.state, job.began = "running", time.monotonic()
                 if len(interrupts) > told:
                     told = len(interrupts)
                     if told == 1:
-                        print("Stopping: each run writes a checkpoint first; Ctrl-C again stops at once.", file=sys.stderr)
+                        print(STOPPING, file=sys.stderr)
                     _stop([process for _, process in running.values()], at_once=told > 1)
                 for pid, (job, process) in list(running.items()):
                     if process.poll() is not None:
                         del running[pid]
-                        _end(job, process, stopping=bool(interrupts))
+                        assert process.stdin is not None
+                        process.stdin.close()
+                        job.end(process.returncode, stopping=bool(interrupts))
                 watch(jobs)
                 time.sleep(PAUSE)
         finally:
@@ -128,67 +180,6 @@ def read_end(file: Path, size: int = 4096) -> str:
         return ""
 
 
-def _start(
-    job: Job, machine: Machine, overwrite: bool, command: str, program: Sequence[str], *, one_thread: bool
-) -> "subprocess.Popen[bytes]":
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    job.failure.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    environment["TQDM_MININTERVAL"] = "5"  # the log holds every state of the bar
-    if one_thread:
-        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    task = {
-        "configuration": job.configuration.as_dict(),
-        "folder": os.fspath(job.folder.path),
-        "device": machine.device,
-        "vec": machine.vec,
-        "processes": machine.processes,
-        "overwrite": overwrite,
-        "command": command,
-    }
-    with open(job.log, "ab") as log:
-        process = subprocess.Popen(
-            list(program),
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C in the terminal reaches it through this process alone
-        )
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps(task).encode() + b"\n")
-        process.stdin.flush()  # and stays open: its end tells the worker that nobody waits for it any more
-    except BrokenPipeError:
-        pass  # it has ended already, which its status will say
-    job.state, job.began = "running", time.monotonic()
-    return process
-
-
-def _end(job: Job, process: "subprocess.Popen[bytes]", *, stopping: bool) -> None:
-    """Note what became of a job whose process has ended."""
-    assert process.stdin is not None
-    process.stdin.close()
-    job.status, job.seconds = process.returncode, time.monotonic() - job.began
-    if process.returncode == 0 and job.folder.results.is_file():
-        job.state = "finished"
-    elif stopping or process.returncode == STOPPED:
-        job.state = "stopped"
-    else:
-        job.state = "failed"
-        run = job.configuration
-        content = {
-            "env": run.env,
-            "algorithm": run.recipe.algorithm,
-            "arm": run.arm,
-            "seed": run.seed,
-            "exit_status": job.status,
-            "log": job.log.name,
-            "problem": f"exit status {job.status}, log {job.log.name}: {job.last_words()}",
-        }
-        write_text(job.failure, json.dumps(content, indent=1) + "\n")
-
-
 def _stop(processes: Sequence["subprocess.Popen[bytes]"], *, at_once: bool) -> None:
     for process in processes:
         if process.poll() is None:
@@ -199,7 +190,7 @@ def _stop(processes: Sequence["subprocess.Popen[bytes]"], *, at_once: bool) -> N
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def count_interrupts() -> Iterator[list[int]]:
     """Within this block Ctrl-C only adds to the list that the block is given."""
     seen: list[int] = []
 

@@ -84,7 +84,8 @@ def _line(job: Job) -> str:
     steps, value = reached(job)
     got = f", {steps:,} steps, return {value:.1f}" if value is not None else ""
     if job.state == "failed":
-        return f"{job.name}: failed with exit status {job.status}, log {job.log}"
+        how = f": {job.problem}" if job.problem else f" with exit status {job.status}"
+        return f"{job.name}: failed{how}, log {job.log}"
     if job.state == "finished":
         return f"{job.name}: finished{got}{_final(job)}"
     return f"{job.name}: {job.state}{got}"

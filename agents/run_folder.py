@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,21 +84,29 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.results} cannot be read: {error}; remove it and the run is finished again.") from None
 
-    def lock(self) -> None:
+    def lock(self, patience: float = 0.0) -> None:
         """
         Keep other processes out until this one ends, however it ends.
 
+        :param patience: seconds to wait for another one's end
         :raises UserError: another one is at work here
         """
         if self._lock is not None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         lock = open(self.path / ".lock", "w")  # the lock lasts as long as the file is open
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise UserError(f"Another process is training in {self.path}; wait for it, or choose another --log-dir.") from None
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() < end:
+                    time.sleep(0.2)
+                    continue
+                lock.close()
+                problem = f"Another process is training in {self.path}; wait for it, or choose another --log-dir."
+                raise UserError(problem) from None
         self._lock = lock
 
     def unlock(self) -> None:

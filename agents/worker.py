@@ -23,9 +23,12 @@ def main() -> int:
         from agents.run import Machine, execute
         from agents.run_folder import RunFolder
 
+        folder = RunFolder(Path(task["folder"]))
+        if task["patience"] and folder.path.is_dir():  # it has been here before, and its last process may still be dying
+            folder.lock(task["patience"])
         done = execute(
             RunConfiguration.from_dict(task["configuration"], "The task of this process"),
-            RunFolder(Path(task["folder"])),
+            folder,
             Machine(task["device"], task["vec"], task["processes"]),
             overwrite=task["overwrite"],
             command=task["command"],

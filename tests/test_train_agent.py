@@ -44,6 +44,8 @@ BAD = [
     (f"--env {IMAGES} --eval-freq 0", "--eval-freq must be 1 or more"),
     (f"--env {IMAGES} --eval-episodes -1", "--eval-episodes must be 1 or more"),
     (f"--env {IMAGES} --jobs 0", "--jobs must be 1 or more, and is 0"),
+    (f"--env {IMAGES} --cpus 2", "give --ray as well"),
+    (f"--env {IMAGES} --ray --cpus 0", "--cpus must be 1 or more, and is 0"),
     (f"--env {IMAGES} --seeds 1 1", "several different values"),
     (f"--env {IMAGES} --seeds -1", "between 0 and"),
     (f"--env {IMAGES} --device tpu9", "no device"),
@@ -53,6 +55,7 @@ BAD = [
     (f"--env {IMAGES} --colour red", "--colour"),
     ("--resume nowhere", "not a run folder"),
     (f"--resume nowhere --env {IMAGES}", "leave --env out"),
+    ("--resume nowhere --ray", "leave --ray out"),
 ]
 
 
@@ -118,7 +121,7 @@ def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         "eval-episodes",
     ):
         assert f"--{flag}" in text
-    for flag in ("vec", "render", "encoder", "resume", "overwrite", "pixels", "jobs"):
+    for flag in ("vec", "render", "encoder", "resume", "overwrite", "pixels", "jobs", "ray", "cpus"):
         assert f"--{flag}" in text
 
 

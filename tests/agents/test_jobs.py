@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path, ["aug", "none"])
     before = snapshot(tmp_path)
     with pytest.raises(UserError, match="another configuration: eval_episodes is 1 and was 2"):
-        run_grid(jobs, 2, MACHINE, overwrite=False, command="typed")
+        run_grid(jobs, partial(run_jobs, parallel=2), MACHINE, overwrite=False, command="typed")
     assert snapshot(tmp_path) == before
     check_folders(jobs, overwrite=True)
     assert {job.state for job in jobs} == {"waiting"}
@@ -127,9 +128,10 @@ def test_folders_are_checked_before_anything_runs(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
+from functools import partial
 from pathlib import Path
 from agents.grid import run_grid
-from agents.jobs import Job
+from agents.jobs import Job, run_jobs
 from agents.run import Machine
 from agents.run_folder import RunFolder
 from tests.agents.tiny import tiny_configuration
@@ -137,7 +139,8 @@ if __name__ == "__main__":
     short = tiny_configuration("ppo", "none")
     long = tiny_configuration("ppo", "none", seed=1, timesteps=1_000_000)
     jobs = [Job(one, RunFolder.of(Path(sys.argv[1]), one)) for one in (short, long)]
-    sys.exit(run_grid(jobs, 2, Machine("cpu", "dummy"), overwrite=False, command="python grid.py"))
+    two = partial(run_jobs, parallel=2)
+    sys.exit(run_grid(jobs, two, Machine("cpu", "dummy"), overwrite=False, command="python grid.py"))
 """
 
 
