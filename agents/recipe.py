@@ -17,9 +17,17 @@ FAMILIES = {
     **dict.fromkeys(PIXEL_CONTROL, "pixelcontrol"),
     "MiniGrid": "minigrid",
     "procgen/": "procgen",
+    "dm_control/": "dmc",
     "ALE/": "atari",
 }
-FAMILY_ALGORITHM = {"carracing": "ppo", "pixelcontrol": "ppo", "minigrid": "ppo", "procgen": "ppo", "atari": "qrdqn"}
+FAMILY_ALGORITHM = {
+    "carracing": "ppo",
+    "pixelcontrol": "ppo",
+    "minigrid": "ppo",
+    "procgen": "ppo",
+    "dmc": "sac",
+    "atari": "qrdqn",
+}
 
 T = TypeVar("T")
 

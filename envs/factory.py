@@ -11,7 +11,7 @@ from gymnasium.wrappers import AddRenderObservation
 from envs.actions import ACTION_FACTORS, DiscreteActions, FactoredActions, action_table
 from envs.atari import start_and_skip, take_options
 from envs.preprocessing import FrameSkip, ImageObservation, has_image
-from envs.registration import MINIGRID_FULL, PIXEL_IDS, find_spec, is_minigrid
+from envs.registration import DM_CONTROL, MINIGRID_FULL, PIXEL_IDS, find_spec, is_minigrid
 
 FAST_IDS = {"CarRacing-v2": "CarRacingFast-v2", "CarRacing-v3": "CarRacingFast-v3"}
 STOCK_IDS = {fast: stock for stock, fast in FAST_IDS.items()}
@@ -35,8 +35,12 @@ def make_env(
     MiniGrid's ids, such as ``MiniGrid-DoorKey-5x5-v0``, give the picture of what the agent sees; ``MiniGridFull-`` in place of
     ``MiniGrid-``: that of the whole grid. The mission, a text, is left out (:class:`envs.minigrid_views.MiniGridPicture`).
 
+    The control suite's ids, such as ``dm_control/cartpole-swingup-v0``, give their picture, drawn once after a frame skip
+    (:class:`envs.dmc.ControlTask`).
+
     :param env_id: a registered id, those of this project included; ``module:id`` imports ``module`` first.
-    :param render: ``"fast"`` draws CarRacing by OpenCV, ``"stock"`` by its own code; other environments have one picture only.
+    :param render: ``"fast"`` draws CarRacing by OpenCV and the control suite with coarser shadows, ``"stock"`` as their own
+        code does; other environments have one picture only.
     :param pixels: observe the rendered picture of an environment that observes none.
     :param size: height and width in pixels.
     :param grayscale: turn three channels into one.
@@ -63,6 +67,9 @@ def make_env(
     fast = spec.id in STOCK_IDS
     if fast:
         kwargs.update(frame_skip=skip, size=size, grayscale=grayscale)
+    if spec.id.startswith(DM_CONTROL):
+        kwargs.update(size=size, render=render)
+        pixels = True
     if spec.id in PIXEL_IDS:  # drawn at the size that is wanted
         kwargs.update(size=size, grayscale=grayscale)
     atari = take_options(spec, kwargs)

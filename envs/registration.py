@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from envs.dmc import find_tasks
 from envs.procgen import GAMES
 
 # task -> keywords of register, Gymnasium's own of the versions whose physics these are
@@ -27,6 +28,7 @@ PIXEL_IDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 PROCGEN = "procgen/"
+DM_CONTROL = "dm_control/"
 ATARI = "ALE/"
 
 # id -> (module:class, keywords of register)
@@ -79,6 +81,8 @@ def find_spec(env_id: str) -> EnvSpec:
             raise UnknownEnvironment(f"The module {module!r} of {env_id!r} cannot be imported: {error}.") from error
     if is_minigrid(name):
         _register_minigrid(name)
+    if name.startswith(DM_CONTROL):
+        _register_dm_control(name)
     if name.startswith(ATARI):
         try:
             importlib.import_module("ale_py")  # which registers them
@@ -98,6 +102,20 @@ def is_minigrid(env_id: str) -> bool:
     :return: whether it is one of MiniGrid's (``MiniGrid-DoorKey-5x5-v0``) or the full view of one (``MiniGridFull-...``).
     """
     return env_id.startswith((MINIGRID, MINIGRID_FULL))
+
+
+def _register_dm_control(name: str) -> None:
+    """
+    Register the control suite's tasks, in place of Shimmy's of the same ids where that is installed.
+
+    :raises UnknownEnvironment: if the package cannot be imported.
+    """
+    try:
+        tasks = find_tasks()
+    except ImportError as error:
+        raise UnknownEnvironment(f"{name!r} cannot be had: {error}") from error
+    for env_id, (domain, task) in tasks.items():
+        gym.registry[env_id] = EnvSpec(env_id, "envs.dmc:ControlTask", kwargs={"domain": domain, "task": task})
 
 
 def _register_minigrid(name: str) -> None:

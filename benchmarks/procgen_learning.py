@@ -1,0 +1,173 @@
+"""
+Procgen: what arms reach on the levels trained on and on all levels, what a step costs, and a training for one core.
+
+    python train_agent.py --env procgen/coinrun-v0 --objective none aug cpc aug+cpc --seeds 0 1 2     # the full plan, on a GPU
+    python -m benchmarks.procgen_learning --report runs/procgen-coinrun-v0 --out DIR                  # its table
+
+    python -m benchmarks.procgen_learning --train none cpc --log-dir runs/small --out DIR             # the small one
+    python -m benchmarks.procgen_learning --cost   # steps and updates, timed
+
+The small training is the recipe's but for NatureCNN in place of the residual network, fewer environments and smaller, fewer
+updates. A run that is cut goes on when the same command is given again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.arms import parse_arm
+from agents.build import build_callback, build_model, environment_keywords
+from agents.configuration import RunConfiguration
+from agents.recipe import EvaluationSettings, Recipe, load_recipe
+from agents.run import Machine, execute
+from agents.run_folder import RunFolder
+from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.table import read_runs
+from envs import make_vec_env
+
+ARMS = ("none", "aug", "cpc", "aug+cpc")
+COST_STEPS = 4096
+
+
+def small_recipe(env: str, timesteps: int) -> Recipe:
+    """A recipe of minutes on one core."""
+    recipe = load_recipe(env, "ppo")
+    return replace(
+        recipe,
+        timesteps=timesteps,
+        n_envs=32,
+        extractor={"name": "nature", "features_dim": 256},
+        policy_kwargs={},
+        hyperparameters={**recipe.hyperparameters, "n_steps": 128, "batch_size": 512, "n_epochs": 2},
+        evaluation=replace(recipe.evaluation, count=5, episodes=25, final_episodes=100),
+    )
+
+
+def train(env: str, arm: str, seed: int, timesteps: int, log_dir: Path) -> None:
+    """One small run, from wherever it is."""
+    recipe = small_recipe(env, timesteps)
+    evaluation: EvaluationSettings = recipe.evaluation
+    configuration = RunConfiguration(
+        env=env,
+        arm=arm,
+        seed=seed,
+        timesteps=timesteps,
+        n_envs=recipe.n_envs,
+        pixels=False,
+        render="fast",
+        eval_freq=timesteps // evaluation.count,
+        eval_episodes=evaluation.episodes,
+        final_episodes=evaluation.final_episodes,
+        encoder=None,
+        recipe=recipe,
+        envpool=True,
+    )
+    folder = RunFolder.of(log_dir, configuration)
+    command = f"python -m benchmarks.procgen_learning --env {env} --train {arm} --seeds {seed} --timesteps {timesteps}"
+    machine = Machine("cpu", "envpool", processes=1)
+    if not execute(configuration, folder, machine, overwrite=False, command=command):
+        raise SystemExit(130)
+
+
+def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:
+    """The table of the gap; with a folder to write to also the tidy table and the curves."""
+    rows = []
+    for run in read_runs(folder):
+        if run.status != "finished":
+            print(f"{run.folder} is {run.status} and left out.")
+            continue
+        results = json.loads((run.folder / "results.json").read_text())
+        final, trained_in = results["final"], results["final_in_training_environment"]
+        rows.append(
+            {
+                "arm": run.arm,
+                "seed": run.seed,
+                "timesteps": results["timesteps"],
+                "untrained": results["first_return"],
+                "all_levels": final["mean_return"],
+                "standard_error": round(final["std_return"] / np.sqrt(final["episodes"]), 3),
+                "training_levels": trained_in["mean_return"],
+                "training_standard_error": round(trained_in["std_return"] / np.sqrt(trained_in["episodes"]), 3),
+                "gap": round(trained_in["mean_return"] - final["mean_return"], 3),
+                "episodes": final["episodes"],
+                "wall_seconds": results["wall_seconds"],
+            }
+        )
+    print("| arm | seed | agent steps | untrained | all levels (s.e.) | training levels (s.e.) | gap | minutes |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['arm']} | {row['seed']} | {row['timesteps']:,} | {row['untrained']:.2f} | "
+            f"{row['all_levels']:.2f} ({row['standard_error']:.2f}) | "
+            f"{row['training_levels']:.2f} ({row['training_standard_error']:.2f}) | {row['gap']:.2f} | "
+            f"{row['wall_seconds'] / 60:.0f} |"
+        )
+    if out is not None and rows:
+        write_report(folder, out, compact=True)
+    return rows
+
+
+def cost(env: str, arms: list[str], updates: int) -> list[dict[str, Any]]:
+    """CPU seconds of ``COST_STEPS`` agent steps of the full recipe, rollout and update, and of the steps alone."""
+    recipe = load_recipe(env, "ppo")
+    recipe = replace(recipe, hyperparameters={**recipe.hyperparameters, "n_steps": COST_STEPS // recipe.n_envs})
+    rows: list[dict[str, Any]] = []
+    print(f"| arm | CPU s for {COST_STEPS:,} agent steps | over none | of these the environments' |")
+    print("|---|---|---|---|")
+    for name in arms:
+        arm = parse_arm(name, recipe.objective)
+        vec_env = make_vec_env(env, recipe.n_envs, 0, vec="envpool", **environment_keywords(recipe, pixels=False))
+        model = build_model(recipe, vec_env, arm, 0, "cpu")
+        callback = build_callback(recipe, arm, 0)
+        model.learn(COST_STEPS, callback=callback)  # once to warm up
+        began = time.process_time()
+        model.learn(COST_STEPS * updates, callback=callback)
+        seconds = (time.process_time() - began) / updates
+        began = time.process_time()
+        for _ in range(COST_STEPS // recipe.n_envs):
+            vec_env.step(np.array([vec_env.action_space.sample() for _ in range(recipe.n_envs)]))
+        stepping = time.process_time() - began
+        vec_env.close()
+        rows.append({"arm": name, "seconds": round(seconds, 2), "stepping": round(stepping, 2)})
+        ratio = seconds / float(rows[0]["seconds"])
+        print(f"| {name} | {seconds:.1f} | {ratio:.2f} | {stepping:.2f} |", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="procgen/coinrun-v0")
+    parser.add_argument("--train", nargs="+", default=[], metavar="ARM")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--timesteps", type=int, default=250_000)
+    parser.add_argument("--log-dir", type=Path, default=Path("runs/procgen-small"))
+    parser.add_argument("--report", type=Path, help="<log-dir>/<env> of finished runs")
+    parser.add_argument("--out", type=Path, help="where the report's table and curves go")
+    parser.add_argument("--cost", action="store_true", help="time the full recipe's arms")
+    parser.add_argument("--quick", action="store_true", help="time two arms, one update each")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"benchmark": "procgen_learning", "env": arguments.env}
+    for seed in arguments.seeds:
+        for arm in arguments.train:
+            train(arguments.env, arm, seed, arguments.timesteps, arguments.log_dir)
+    folder = arguments.report
+    if arguments.train and folder is None:
+        folder = arguments.log_dir / arguments.env.replace("/", "-")
+    if folder is not None:
+        figures["learning"] = report(folder, arguments.out)
+    if arguments.cost or arguments.quick:
+        figures["cost"] = cost(arguments.env, ["none", "cpc"] if arguments.quick else list(ARMS), 1)
+    if len(figures) == 2:
+        parser.error("say what to do: --train, --report, --cost or --quick.")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
