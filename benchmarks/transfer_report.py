@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cpc_rl.evaluation.arms import ArmRuns, group_arms
-from cpc_rl.evaluation.intervals import improvement_interval, permutation_p_value
+from cpc_rl.evaluation.intervals import REPETITIONS, improvement_interval, permutation_p_value
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.statistics import interquartile_mean, mean, median_run
 from cpc_rl.evaluation.table import read_runs
@@ -28,17 +28,18 @@ PAIRS = (
 )
 
 
-def report(work: Path, out: Path) -> str:
+def report(work: Path, out: Path, repetitions: int = REPETITIONS) -> str:
     """
     Write ``runs.csv``, ``report.md`` and the curves of every environment into a folder of ``out``, by ``cpc-rl report``.
 
     :param work: where the benchmark's runs and encoders lie
+    :param repetitions: of the bootstrap
     :return: Markdown, and as the last line all figures as one JSON object
     """
     parts, figures = ["# Transfer of encoders that were trained without reward"], []
     for folder in sorted(path for path in (work / "runs").iterdir() if path.is_dir()):
         full, own = work / "reports" / folder.name, out / folder.name
-        comparison = write_report(folder, full)
+        comparison = write_report(folder, full, repetitions=repetitions)
         own.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             shutil.copyfile(full / name, own / name)
