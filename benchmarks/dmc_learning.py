@@ -1,0 +1,161 @@
+"""
+The control suite's 100k benchmark: what arms reach beside the published rows, and a training small enough for one core.
+
+    python train_agent.py --env dm_control/cartpole-swingup-v0 --objective none aug curl aug+curl --seeds 0 1 2 3 4  # on a GPU
+    python -m benchmarks.dmc_learning --report runs/dm_control-cartpole-swingup-v0 --out DIR
+
+    python -m benchmarks.dmc_learning --train aug aug+curl --out DIR        # the small one; without a screen: MUJOCO_GL=egl
+    python -m benchmarks.dmc_learning --cost                                # an agent step with its update, timed
+
+The small training is the recipe's but for minibatches of 32 in place of 128, 500 random steps in place of 1000, and far fewer
+steps. A run that is cut goes on when the same command is given again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.arms import parse_arm
+from agents.build import build_callback, build_model, environment_keywords
+from agents.configuration import RunConfiguration
+from agents.recipe import Recipe, load_recipe
+from agents.run import Machine, execute
+from agents.run_folder import RunFolder
+from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.table import read_runs
+from envs import make_vec_env
+
+ARMS = ("none", "aug", "curl", "aug+curl")
+# Mean and standard deviation at 100,000 environment steps, as published: CURL's and DrQ's papers.
+PUBLISHED = {
+    "cartpole-swingup": {"CURL": (582, 146), "DrQ": (759, 92)},
+    "finger-spin": {"CURL": (767, 56), "DrQ": (901, 104)},
+    "reacher-easy": {"CURL": (538, 233), "DrQ": (601, 213)},
+    "cheetah-run": {"CURL": (299, 48), "DrQ": (344, 67)},
+    "walker-walk": {"CURL": (403, 24), "DrQ": (612, 164)},
+    "ball_in_cup-catch": {"CURL": (769, 43), "DrQ": (913, 53)},
+}
+
+
+def small_recipe(env: str, timesteps: int) -> Recipe:
+    """A recipe of minutes on one core."""
+    recipe = load_recipe(env, "sac")
+    changes = {"batch_size": 32, "learning_starts": 500}
+    evaluation = replace(recipe.evaluation, count=3, episodes=3, final_episodes=10)
+    return replace(recipe, timesteps=timesteps, hyperparameters={**recipe.hyperparameters, **changes}, evaluation=evaluation)
+
+
+def train(env: str, arm: str, seed: int, timesteps: int, log_dir: Path) -> None:
+    """One small run, from wherever it is."""
+    recipe = small_recipe(env, timesteps)
+    configuration = RunConfiguration(
+        env=env,
+        arm=arm,
+        seed=seed,
+        timesteps=timesteps,
+        n_envs=recipe.n_envs,
+        pixels=False,
+        render="fast",
+        eval_freq=timesteps // recipe.evaluation.count,
+        eval_episodes=recipe.evaluation.episodes,
+        final_episodes=recipe.evaluation.final_episodes,
+        encoder=None,
+        recipe=recipe,
+    )
+    folder = RunFolder.of(log_dir, configuration)
+    command = f"python -m benchmarks.dmc_learning --env {env} --train {arm} --seeds {seed} --timesteps {timesteps}"
+    if not execute(configuration, folder, Machine("cpu", "dummy", processes=1), overwrite=False, command=command):
+        raise SystemExit(130)
+
+
+def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:
+    """Every evaluation of every run, in agent and in environment steps; with a folder to write to also the curves."""
+    rows: list[dict[str, Any]] = []
+    print("| arm | seed | agent steps | environment steps | return (std over episodes) | episodes |")
+    print("|---|---|---|---|---|---|")
+    finished = 0
+    for run in read_runs(folder):
+        repeat = run.settings["recipe.environment.frame_skip"]
+        finished += run.status == "finished"
+        evaluations = [*run.rows, *([{**run.final, "timesteps": run.rows[-1]["timesteps"]}] if run.final else [])]
+        for row in evaluations:
+            steps = int(row["timesteps"])
+            rows.append(
+                {
+                    **{"arm": run.arm, "seed": run.seed, "agent_steps": steps, "environment_steps": steps * repeat},
+                    **{name: row[name] for name in ("mean_return", "std_return", "episodes")},
+                }
+            )
+            print(
+                f"| {run.arm} | {run.seed} | {steps:,} | {steps * repeat:,} | "
+                f"{row['mean_return']:.0f} ({row['std_return']:.0f}) | {row['episodes']:.0f} |"
+            )
+    task = folder.name.removeprefix("dm_control-").removesuffix("-v0")
+    for name, (mean, deviation) in PUBLISHED.get(task, {}).items():
+        print(f"| {name}, published | | | 100,000 | {mean} ({deviation} over seeds) | |")
+    if out is not None and finished:
+        write_report(folder, out, compact=True)
+    return rows
+
+
+def cost(env: str, arms: list[str], steps: int) -> list[dict[str, Any]]:
+    """CPU seconds of an agent step with the recipe's update, and of one without."""
+    recipe = load_recipe(env, "sac")
+    recipe = replace(recipe, hyperparameters={**recipe.hyperparameters, "learning_starts": 20})
+    rows: list[dict[str, Any]] = []
+    print("| arm | agent step with update, CPU s | over none | without, CPU s |\n|---|---|---|---|")
+    for name in arms:
+        arm = parse_arm(name, recipe.objective)
+        vec_env = make_vec_env(env, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
+        model = build_model(recipe, vec_env, arm, 0, "cpu", timesteps=200)
+        callback = build_callback(recipe, arm, 0)
+        began = time.process_time()
+        model.learn(20, callback=callback)
+        without = (time.process_time() - began) / 20
+        model.learn(2, callback=callback, reset_num_timesteps=False)  # to warm up
+        began = time.process_time()
+        model.learn(steps, callback=callback, reset_num_timesteps=False)
+        seconds = (time.process_time() - began) / steps
+        vec_env.close()
+        rows.append({"arm": name, "seconds": round(seconds, 3), "without_update": round(without, 3)})
+        print(f"| {name} | {seconds:.2f} | {seconds / float(rows[0]['seconds']):.2f} | {without:.3f} |", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="dm_control/cartpole-swingup-v0")
+    parser.add_argument("--train", nargs="+", default=[], metavar="ARM")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--timesteps", type=int, default=1_200, help="agent steps; the action repeat multiplies them")
+    parser.add_argument("--log-dir", type=Path, default=Path("runs/dmc-small"))
+    parser.add_argument("--report", type=Path, help="<log-dir>/<env> of runs")
+    parser.add_argument("--out", type=Path, help="where the report's table and curves go")
+    parser.add_argument("--cost", action="store_true", help="time the full recipe's arms")
+    parser.add_argument("--quick", action="store_true", help="time two arms, a few steps each")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"benchmark": "dmc_learning", "env": arguments.env}
+    for seed in arguments.seeds:
+        for arm in arguments.train:
+            train(arguments.env, arm, seed, arguments.timesteps, arguments.log_dir)
+    folder = arguments.report
+    if arguments.train and folder is None:
+        folder = arguments.log_dir / arguments.env.replace("/", "-")
+    if folder is not None:
+        figures["learning"] = report(folder, arguments.out)
+    if arguments.cost or arguments.quick:
+        arms, steps = (["none", "aug"], 3) if arguments.quick else (list(ARMS), 10)
+        figures["cost"] = cost(arguments.env, arms, steps)
+    if len(figures) == 2:
+        parser.error("say what to do: --train, --report, --cost or --quick.")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
