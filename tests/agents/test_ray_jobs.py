@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import train_agent
-from agents import ray_jobs
+from agents import ray_grid
 from agents.errors import UserError
 from agents.jobs import Job, run_jobs
-from agents.ray_jobs import Course, RayGrid, run_jobs_on_ray
+from agents.ray_grid import RayGrid
+from agents.ray_jobs import run_jobs_on_ray
 from agents.ray_session import OBJECT_STORE, check_nodes, gpus_per_run, ray_session, reason
 from agents.run import Machine
 from agents.run_folder import RunFolder
@@ -105,8 +106,8 @@ def run_stand_ins(jobs: list[Job], parallel: int | None = None, **more: Any) -> 
 def test_what_becomes_of_runs(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_jobs, "PATIENCE", 1.5)
-    monkeypatch.setattr(ray_jobs, "LOSSES", 2)
+    monkeypatch.setattr(ray_grid, "PATIENCE", 1.5)
+    monkeypatch.setattr(ray_grid, "LOSSES", 2)
     jobs = make_jobs(tmp_path, ["curl", "none", "aug", "shuffled", "compute"])
     none, most = jobs[1], 0
 
@@ -150,7 +151,7 @@ def test_what_becomes_of_runs(
         with pytest.raises(UserError, match=r"does not see /nowhere/file: with --ray, /nowhere must"):
             check_nodes(ray, [str(tmp_path), "/nowhere/file"])
         grid = RayGrid(ray, {"num_cpus": 1, "max_concurrency": 2}, ["/nowhere/file"], MACHINE, False, "typed", None)
-        assert grid.bring_to_end([late], [Course(late, None)], None, lambda jobs: None)
+        assert grid.bring_to_end([late], None, lambda jobs: None)
     assert late.state == "failed" and "does not see /nowhere/file" in str(late.problem)
     assert late.problem == json.loads(late.failure.read_text())["problem"]
     assert not list(tmp_path.rglob(".seen-by-all-*"))
