@@ -14,7 +14,7 @@ from benchmarks.atari_probes.figure import draw_curve
 from benchmarks.atari_probes.frames import Frames
 from benchmarks.atari_probes.methods import Budget
 from benchmarks.atari_probes.published import PUBLISHED
-from benchmarks.atari_probes.scores import SCALES, Probing, scored
+from benchmarks.atari_probes.scores import SCALES, Probing, result_file, scored
 from benchmarks.atari_probes.supervised import supervised
 from benchmarks.atari_probes.table import markdown, means
 from cpc_rl.diagnostics.splits import split_episodes
@@ -67,6 +67,8 @@ def test_a_result_is_computed_once_and_only_for_its_settings(tmp_path):
     budget = Budget(1, 3e-4, 8, "float32", 0)
     first = scored(frames, "random", budget, Probing(1, 1), tmp_path, "cpu")
     assert set(first["reports"]) == set(SCALES)
+    assert result_file("seaquest", "random", budget, tmp_path).exists()
+    assert not result_file("seaquest", "stdim", budget, tmp_path).exists()
     again = scored(Frames("seaquest", 10, 600, 0, tmp_path / "nothing"), "random", budget, Probing(1, 1), tmp_path, "cpu")
     assert again == first
     with pytest.raises(ValueError, match="give the same settings"):

@@ -25,7 +25,7 @@ import torch
 from benchmarks.atari_probes.figure import draw
 from benchmarks.atari_probes.frames import Frames
 from benchmarks.atari_probes.methods import METHODS, Budget
-from benchmarks.atari_probes.scores import SCALES, Probing, scored
+from benchmarks.atari_probes.scores import SCALES, Probing, result_file, scored
 from benchmarks.atari_probes.table import markdown, means, write_csv
 
 GAMES = ["pong", "bowling", "boxing", "private_eye", "freeway", "seaquest"]
@@ -49,11 +49,13 @@ def _run(arguments: argparse.Namespace) -> None:
     budget = Budget(arguments.steps, arguments.learning_rate, 64, arguments.precision, arguments.seed)
     probing = Probing(arguments.epochs, arguments.patience)
     found: dict[str, dict[str, dict[str, Any]]] = {}
+    folder = arguments.out / "runs"
     for game in arguments.games:
         frames = Frames(game, arguments.frames, arguments.probe_frames, arguments.seed, arguments.cache)
         found[game] = {
-            method: scored(frames, method, budget, probing, arguments.out / "runs", arguments.device)
+            method: scored(frames, method, budget, probing, folder, arguments.device)
             for method in arguments.methods
+            if not arguments.collect or result_file(game, method, budget, folder).exists()
         }
     write_csv(found, arguments.out / "f1.csv")
     draw(found, arguments.methods, arguments.out / "f1")
@@ -72,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--cache", type=Path, help="folder of the recorded frames", required="--quick" not in sys.argv)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/atari_probes"), help="folder of the results")
+    parser.add_argument("--collect", action="store_true", help="compute nothing: the tables of what is there")
     parser.add_argument("--frames", type=int, default=30_000, help="that train an encoder")
     parser.add_argument("--probe-frames", type=int, default=50_000, help="that train, stop and test the probes")
     parser.add_argument("--steps", type=int, default=23_500, help="updates; 50 passes over the frames")

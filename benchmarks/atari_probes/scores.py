@@ -34,6 +34,16 @@ class Probing:
     patience: int
 
 
+def result_file(game: str, method: str, budget: Budget, out: Path) -> Path:
+    """Where :func:`scored` keeps a result."""
+    return out / f"{game}-{method}-{_own(method, budget).steps}-seed{budget.seed}.json"
+
+
+def _own(method: str, budget: Budget) -> Budget:
+    """A random encoder is the same whatever the budget."""
+    return Budget(0, 0.0, 0, "float32", budget.seed) if method == "random" else budget
+
+
 def scored(frames: Frames, method: str, budget: Budget, probing: Probing, out: Path, device: str) -> dict[str, Any]:
     """
     What the probes read off one method's features of one game. It is computed once: if the file of the same settings is in
@@ -43,9 +53,8 @@ def scored(frames: Frames, method: str, budget: Budget, probing: Probing, out: P
     :return: ``settings``, ``seconds`` (of the CPU) and ``reports`` by scale, see :meth:`ProbeReport.as_dict`
     :raises ValueError: if the file is there with other settings
     """
-    # A random encoder is the same whatever the budget.
-    own = Budget(0, 0.0, 0, "float32", budget.seed) if method == "random" else budget
-    file = out / f"{frames.game}-{method}-{own.steps}-seed{own.seed}.json"
+    own = _own(method, budget)
+    file = result_file(frames.game, method, budget, out)
     settings = {
         "game": frames.game,
         "method": method,
