@@ -65,8 +65,10 @@ def mlp(*sizes: int, norm: Literal["batch", "layer"] | None = None, last_norm: b
     :param sizes: input, hidden layers, output; one pair is a single linear layer
     :param norm: normalisation before every ReLU; the linear layer before it then has no bias of its own
     :param last_norm: normalise the output as well, without learnt scale (BYOL's and SimSiam's projections)
-    :raises ValueError: if there are fewer than two sizes
+    :raises ValueError: if there are fewer than two sizes, or no such normalisation
     """
+    if norm not in (None, "batch", "layer"):
+        raise ValueError(f"norm is {norm!r}, but it is 'batch', 'layer' or None.")
     if len(sizes) < 2:
         raise ValueError(f"mlp takes at least an input and an output size, but got {sizes}.")
     layers: list[nn.Module] = []

@@ -135,3 +135,22 @@ def frame(observations: Observations, index: int) -> Observations:
     if isinstance(observations, Mapping):
         return {key: value[:, index] for key, value in observations.items()}
     return observations[:, index]
+
+
+def frame_or_first(windows: Windows, index: int) -> Observations:
+    """
+    One frame of every window, or its first where the episode ends before: what lies beyond an episode's end must not reach the
+    statistics of a batch normalisation.
+    """
+    chosen, first = frame(windows.observations, index), frame(windows.observations, 0)
+    if index == 0:
+        return first
+    rows = windows.mask[:, index]
+    if isinstance(chosen, Mapping) or isinstance(first, Mapping):
+        assert isinstance(chosen, Mapping) and isinstance(first, Mapping)
+        return {key: _rows_of(rows, chosen[key], first[key]) for key in chosen}
+    return _rows_of(rows, chosen, first)
+
+
+def _rows_of(rows: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (chosen.dim() - 1)), chosen, otherwise)

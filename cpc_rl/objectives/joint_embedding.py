@@ -1,6 +1,5 @@
 """What the objectives that pull two views together without negatives have in common (BYOL, VICReg)."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch.nn import functional as F
 
 from cpc_rl.encoder import Observations
 from cpc_rl.losses import info_nce, masked_mean
-from cpc_rl.objectives.base import Objective, frame
+from cpc_rl.objectives.base import Objective, frame, frame_or_first
 from cpc_rl.sampling import Windows
 
 
@@ -38,9 +37,7 @@ class JointEmbedding(Objective):
         rows = windows.mask[:, self.horizon]
         if len(rows) < 2:
             raise ValueError(f"{type(self).__name__} normalises over the batch, so that it needs at least two windows.")
-        first, second = frame(windows.observations, 0), frame(windows.observations, self.horizon)
-        if self.horizon > 0:  # what lies beyond an episode's end must not reach the statistics of a batch normalisation
-            second = _where(rows, second, first)
+        first, second = frame(windows.observations, 0), frame_or_first(windows, self.horizon)
         partners = self.positives(torch.arange(len(rows), device=rows.device), rows)
         return Views(self.augmented(first), self.augmented(second), rows, partners)
 
@@ -59,14 +56,3 @@ def retrieval_accuracy(anchors: Tensor, targets: Tensor, columns: Tensor, rows: 
     """
     cosines = F.normalize(anchors, dim=1) @ F.normalize(targets, dim=1).T
     return masked_mean(info_nce(cosines, columns, rows).correct.to(cosines.dtype), rows)
-
-
-def _where(rows: Tensor, chosen: Observations, otherwise: Observations) -> Observations:
-    if isinstance(chosen, Mapping) or isinstance(otherwise, Mapping):
-        assert isinstance(chosen, Mapping) and isinstance(otherwise, Mapping)
-        return {key: _rows_of(rows, chosen[key], otherwise[key]) for key in chosen}
-    return _rows_of(rows, chosen, otherwise)
-
-
-def _rows_of(rows: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (chosen.dim() - 1)), chosen, otherwise)

@@ -1,7 +1,7 @@
 """SimCLR: contrast two augmented views of each image, all views of the batch with all others (Chen et al. 2020)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives, Origin
 from cpc_rl.nets import mlp
-from cpc_rl.objectives.base import frame
+from cpc_rl.objectives.base import frame_or_first
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
@@ -30,6 +30,8 @@ class SimCLR(ContrastiveObjective):
     :param horizon: steps from the first view to the second; 0 as in the paper
     :param latent_dim: length of the vectors that are contrasted
     :param hidden_dim: of the projection. The paper keeps the width of its features, 2048; 512 is the usual one of agents
+    :param norm: ``"batch"`` or ``"layer"``: normalise before the projection's ReLU. The authors' code has batch normalisation
+        there and on the output. It takes off what all features have in common, see :class:`MoCo`
     :param temperature: divides the cosines
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -45,6 +47,7 @@ class SimCLR(ContrastiveObjective):
         horizon: int = 0,
         latent_dim: int = 128,
         hidden_dim: int = 512,
+        norm: Literal["batch", "layer"] | None = None,
         temperature: float = 0.1,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -62,11 +65,11 @@ class SimCLR(ContrastiveObjective):
             shuffled=shuffled,
             queue_dim=latent_dim,
         )
-        self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim)
+        self.projection = mlp(encoder.features_dim, hidden_dim, latent_dim, norm=norm)
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         frames = (0, self.horizon)
-        features = [encoder(self.augmented(frame(windows.observations, i))) for i in frames]
+        features = [encoder(self.augmented(frame_or_first(windows, i))) for i in frames]
         views = F.normalize(self.projection(torch.cat(features)), dim=1)  # (2B, D)
         origins = [self.origin(windows, i, i + 1) for i in frames]
         origin = Origin(*(torch.cat(pair) for pair in zip(*origins, strict=True)))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from cpc_rl.encoder import IMAGE
 from cpc_rl.objectives.moco import MoCo
 from tests.objectives.views import (
     check_goes_on_after_loading,
@@ -99,3 +100,21 @@ def test_other_negatives_and_settings_that_make_no_sense():
     assert moco.queue is None and float(moco(encoder, rolling_patterns(8, 1, 0))[0].detach()) > 0
     with pytest.raises(ValueError, match="tau"):
         MoCo(encoder, tau=1.5)
+
+
+def test_batch_normalisation_takes_off_what_all_features_have_in_common():
+    encoder = make_encoder(16)
+    moco = MoCo(encoder, horizon=1, norm="batch", negatives=SMALL, augment=None)
+    check_gradients(moco, encoder, frozen=[moco.key_encoder, moco.key_projection])
+    check_goes_on_after_loading(lambda e: MoCo(e, horizon=1, norm="batch", negatives=SMALL))
+    check_nothing_comes_from_beyond_the_end(moco, encoder)
+    windows, losses = ragged(8, 1, 3), []
+    for _ in range(2):
+        for p, q in zip(encoder.parameters(), moco.key_encoder.parameters(), strict=True):
+            q.data.copy_(p)
+        losses.append(moco(encoder, windows)[1]["mi_lower_bound"])
+        encoder.extractors[IMAGE].register_forward_hook(lambda module, inputs, output: output + 5)
+        moco.key_encoder.extractors[IMAGE].register_forward_hook(lambda module, inputs, output: output + 5)
+    assert torch.allclose(losses[0], losses[1], atol=1e-4)
+    with pytest.raises(ValueError, match="norm is 'group', but it is 'batch', 'layer' or None"):
+        MoCo(encoder, norm="group")

@@ -46,7 +46,8 @@ def test_gradients_state_and_ends_of_episodes():
     check_gradients(SimCLR(encoder), encoder)
     for negatives in ("batch", {"source": "queue", "queue_size": 20}):
         check_goes_on_after_loading(lambda e, n=negatives: SimCLR(e, horizon=1, negatives=n))
-    check_nothing_comes_from_beyond_the_end(SimCLR(encoder, horizon=1), encoder)
+    for norm in (None, "batch"):
+        check_nothing_comes_from_beyond_the_end(SimCLR(encoder, horizon=1, norm=norm), encoder)
 
 
 def test_without_any_second_view_there_is_nothing_to_learn():
