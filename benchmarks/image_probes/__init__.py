@@ -1,0 +1,1 @@
+"""Digits pre-trained without labels; the command is in ``__main__``."""
