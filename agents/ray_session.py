@@ -53,7 +53,8 @@ def ray_session(log_dir: Path) -> Iterator[Any]:
             logging_level=logging.ERROR,
             **local,
         )
-    except (OSError, RuntimeError, ValueError, TypeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # nothing narrower: where a node is too slow to start, Ray raises just that
+        ray.shutdown()
         if not address:
             raise UserError(f"--ray: Ray cannot be started: {reason(error)}") from error
         token = "" if os.environ.get("RAY_AUTH_MODE") else " (a cluster that asks for a token needs RAY_AUTH_MODE=token here)"

@@ -78,6 +78,8 @@ folder, arm = Path(task["folder"]), task["configuration"]["arm"]
 again = folder.with_suffix(".begun").exists()
 folder.with_suffix(".begun").touch()
 folder.mkdir(exist_ok=True)
+if arm == "aug":
+    (folder / "config.yaml").write_text("new")
 try:
     time.sleep(60 if arm == "cpc" else 0.3)
 except KeyboardInterrupt:
@@ -98,9 +100,9 @@ if arm != "compute":
 """
 
 
-def run_stand_ins(jobs: list[Job], parallel: int | None = None, **more: Any) -> bool:
+def run_stand_ins(jobs: list[Job], parallel: int | None = None, *, overwrite: bool = False, **more: Any) -> bool:
     program = (sys.executable, "-c", STAND_IN)
-    return run_jobs_on_ray(jobs, parallel, MACHINE, overwrite=False, command="typed", program=program, **more)
+    return run_jobs_on_ray(jobs, parallel, MACHINE, overwrite=overwrite, command="typed", program=program, **more)
 
 
 def test_what_becomes_of_runs(
@@ -109,20 +111,23 @@ def test_what_becomes_of_runs(
     monkeypatch.setattr(ray_grid, "PATIENCE", 1.5)
     monkeypatch.setattr(ray_grid, "LOSSES", 2)
     jobs = make_jobs(tmp_path, ["curl", "none", "aug", "shuffled", "compute"])
-    none, most = jobs[1], 0
+    none, aug, most = jobs[1], jobs[2], 0
+    aug.folder.path.mkdir(parents=True)
+    aug.folder.config.write_text("of a run that is to be replaced")
 
     def watch(jobs: Sequence[Job]) -> None:
         nonlocal most
         most = max(most, sum(job.state == "running" for job in jobs))
 
-    assert run_stand_ins(jobs, watch=watch)
+    assert run_stand_ins(jobs, overwrite=True, watch=watch)
     assert [job.state for job in jobs] == ["failed", "finished", "finished", "failed", "failed"] and most == 2
     task = json.loads((none.folder.path / "task.json").read_text())
     assert task["configuration"] == none.configuration.as_dict() and task["command"] == "typed"
-    assert (task["threads"], task["processes"], task["patience"]) == ("1", 1, 0.0)
+    assert (task["threads"], task["processes"], task["patience"], task["overwrite"]) == ("1", 1, 0.0, True)
     assert "working_dir_files" in task["root"] and {"agents", "cpc_rl", "envs", "tests", "train_agent.py"} <= set(task["sent"])
     assert not {".git", ".venv", "docs", "benchmarks"} & set(task["sent"])
-    assert json.loads((jobs[2].folder.path / "task.json").read_text())["patience"] == 1.5
+    again = json.loads((aug.folder.path / "task.json").read_text())  # which goes on with what the first attempt has begun
+    assert (again["patience"], again["overwrite"]) == (1.5, False)
     problems = [json.loads(job.failure.read_text())["problem"] for job in (jobs[0], jobs[3], jobs[4])]
     assert problems[0] == "exit status 1, log seed-0.log: RuntimeError: out of memory"
     assert problems[1].endswith("2 times without a new checkpoint; last: its process was ended by signal 9")
@@ -250,11 +255,20 @@ def test_command_line_without_a_cluster(
     assert "Ray: " not in capfd.readouterr().err
 
 
+def fail_to_start(**keywords: Any) -> None:
+    raise Exception("the node timed out")
+
+
 def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = make_jobs(tmp_path, ["none"])
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"nobody answers at RAY_ADDRESS=127\.0\.0\.1:1 "):
         run_stand_ins(jobs)
+    monkeypatch.delenv("RAY_ADDRESS")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ray", SimpleNamespace(init=fail_to_start, shutdown=lambda: None))
+        with pytest.raises(UserError, match=r"Ray cannot be started: the node timed out$"):
+            run_stand_ins(jobs)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"--ray needs Ray, .* pip install -e '.\[train,cluster\]'"):
         run_stand_ins(jobs)
