@@ -167,7 +167,8 @@ def build_callback(recipe: Recipe, arm: Arm, seed: int) -> BaseCallback | None:
     :raises UserError: the arm asks for what the callback cannot do
     """
     if not arm.objectives:
-        return cpc_rl.AugmentationCallback() if arm.augment_rl else None
+        tied = recipe.callback.get("encoder") == "tied"  # DrQ; and so that a head's arm differs from this by the head alone
+        return cpc_rl.AugmentationCallback(tied=tied) if arm.augment_rl else None
     objective_kwargs = {name: dict(recipe.objective_kwargs.get(name, {})) for name, _ in arm.objectives}
     if arm.shuffled:
         for own in objective_kwargs.values():

@@ -32,7 +32,7 @@ from cpc_rl.evaluation.table import read_runs
 from envs import make_vec_env
 
 ARMS = ("none", "aug", "cpc", "aug+cpc")
-COST_STEPS = 4096
+COST_STEPS = 1024  # one rollout and one minibatch an epoch: a sixteenth of the recipe's
 
 
 def small_recipe(env: str, timesteps: int) -> Recipe:
@@ -116,7 +116,8 @@ def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:
 def cost(env: str, arms: list[str], updates: int) -> list[dict[str, Any]]:
     """CPU seconds of ``COST_STEPS`` agent steps of the full recipe, rollout and update, and of the steps alone."""
     recipe = load_recipe(env, "ppo")
-    recipe = replace(recipe, hyperparameters={**recipe.hyperparameters, "n_steps": COST_STEPS // recipe.n_envs})
+    changes = {"n_steps": COST_STEPS // recipe.n_envs, "batch_size": COST_STEPS}
+    recipe = replace(recipe, hyperparameters={**recipe.hyperparameters, **changes})
     rows: list[dict[str, Any]] = []
     print(f"| arm | CPU s for {COST_STEPS:,} agent steps | over none | of these the environments' |")
     print("|---|---|---|---|")

@@ -13,6 +13,7 @@ from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
 from cpc_rl.persistence import store_live, stored_state
+from cpc_rl.tying import Tie, tie_encoders
 
 
 class AugmentationDriver:
@@ -84,17 +85,19 @@ class AugmentationCallback(BaseCallback):
 
     :param weight: of DrAC's terms, on-policy only (alpha_r of the paper)
     :param verbose: as in SB3
-    :raises ValueError: at the start of ``learn()``, if no extractor has an augmentation
+    :param tied: make actor and critic read one encoder, the critic's, as DrQ does and ``ContrastiveCallback(encoder="tied")``
+    :raises ValueError: at the start of ``learn()``, if no extractor has an augmentation, or if there is nothing to tie
     """
 
-    def __init__(self, weight: float = 0.1, verbose: int = 0) -> None:
+    def __init__(self, weight: float = 0.1, verbose: int = 0, *, tied: bool = False) -> None:
         super().__init__(verbose)
-        self.weight = weight
+        self.weight, self.tied = weight, tied
         self.driver: AugmentationDriver | None = None
+        self.tie: Tie | None = None
 
     def _init_callback(self) -> None:
-        if self.driver is not None:
-            self.driver.detach()
+        self._detach()  # an interrupted learn() calls no on_training_end
+        self.tie = tie_encoders(find_sites(self.model)) if self.tied else None
         stored = stored_state(self.model)
         token = self.model.start_time
         self.driver = AugmentationDriver(
@@ -114,16 +117,21 @@ class AugmentationCallback(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        assert self.driver is not None
-        self.driver.detach()
+        self._detach()
 
     def _on_rollout_end(self) -> None:
         assert self.driver is not None
+        if self.tie is not None:
+            self.tie.attach()
         self.driver.attach()
 
     def _on_training_end(self) -> None:
-        if self.driver is not None:
-            self.driver.detach()
+        self._detach()
+
+    def _detach(self) -> None:
+        for part in (self.tie, self.driver):
+            if part is not None:
+                part.detach()
 
 
 def _augmenting(extractors: Iterable[object]) -> list[ImageExtractor]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo
+from cpc_rl.attachment import choose_sites, find_sites, is_trpo
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.guard import Guard
@@ -17,7 +17,7 @@ from cpc_rl.persistence import store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
-from cpc_rl.tying import Tie
+from cpc_rl.tying import Tie, tie_encoders
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
 
@@ -106,7 +106,7 @@ class ContrastiveCallback(BaseCallback):
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
         self._windows = window_source(self.model)
-        self._tie = self._make_tie(sites) if self.encoder == "tied" else None
+        self._tie = tie_encoders(sites) if self.encoder == "tied" else None
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
         guard = Guard()
@@ -151,10 +151,6 @@ class ContrastiveCallback(BaseCallback):
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
             )
             print(f"ContrastiveCallback: {', '.join(self.settings.weights)} on {places}")
-
-    def _make_tie(self, sites: list[Site]) -> Tie:
-        extractors = {site.role: site.extractor for site in sites}
-        return Tie(extractors["actor"], extractors["critic"])
 
     # -- SB3's events ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from cpc_rl.attachment import Site, choose_sites
+
 
 class Tie:
     """
@@ -43,3 +45,15 @@ class Tie:
         for statistics, of_critic in self.buffers:
             statistics.data = of_critic.data.clone()
         self.held = False
+
+
+def tie_encoders(sites: list[Site]) -> Tie:
+    """
+    The tie between the encoders of an actor and a critic, not attached yet.
+
+    :param sites: a model's extractors, as :func:`cpc_rl.attachment.find_sites` finds them
+    :raises ValueError: if they have not an optimiser and an extractor each, or extractors of different structure
+    """
+    choose_sites(sites, "tied")
+    extractors = {site.role: site.extractor for site in sites}
+    return Tie(extractors["actor"], extractors["critic"])

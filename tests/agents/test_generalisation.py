@@ -11,12 +11,13 @@ import pytest
 from gymnasium import spaces
 
 from agents.arms import parse_arm
-from agents.build import build_model, environment_keywords
+from agents.build import build_callback, build_model, environment_keywords
 from agents.evaluation import Evaluator
 from agents.recipe import RECIPES, EnvironmentSettings, EvaluationSettings, load_recipe
 from agents.run import Machine, execute
 from agents.run_folder import RunFolder
 from agents.summary import summarize
+from cpc_rl import AugmentationCallback
 from envs import make_vec_env
 from tests.agents.tiny import tiny_configuration, tiny_recipe
 
@@ -125,3 +126,10 @@ def test_what_a_recipe_says_of_one_environment(monkeypatch: pytest.MonkeyPatch, 
     maze, coinrun = (load_recipe(f"procgen/{game}-v0", "ppo") for game in ("maze", "coinrun"))
     assert (maze.timesteps, maze.environment) == (7, replace(coinrun.environment, size=32))
     assert replace(maze, timesteps=coinrun.timesteps, environment=coinrun.environment) == coinrun
+
+
+def test_a_recipe_that_ties_ties_its_aug_arm_too():
+    """So that aug and aug+curl differ by the head alone."""
+    for env, algorithm, tied in (("dm_control/walker-walk-v0", "sac", True), ("CarRacing-v2", "ppo", False)):
+        callback = build_callback(load_recipe(env, algorithm), parse_arm("aug", "curl"), 0)
+        assert isinstance(callback, AugmentationCallback) and callback.tied is tied
