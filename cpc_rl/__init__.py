@@ -7,7 +7,14 @@ from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_callback import ProbeCallback
 from cpc_rl.encoding import encode, load_encoder, save_encoder
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor, pinned_policy_kwargs
+from cpc_rl.extractors import (
+    DataEfficientExtractor,
+    DrQExtractor,
+    ImpalaExtractor,
+    NatureExtractor,
+    ViTExtractor,
+    pinned_policy_kwargs,
+)
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives import (
     ATC,
@@ -46,6 +53,7 @@ __all__ = [
     "AugmentationCallback",
     "ContrastiveCallback",
     "ContrastiveObjective",
+    "DataEfficientExtractor",
     "DrQExtractor",
     "FrameStackReplayBuffer",
     "FrameStackRolloutBuffer",

@@ -45,7 +45,7 @@ class NatureExtractor(ImageExtractor):
 class DataEfficientExtractor(ImageExtractor):
     """
     The small network of Data-Efficient Rainbow (van Hasselt et al., 2019, https://arxiv.org/abs/1906.05243), which learns
-    Atari from 100,000 steps: two 5 x 5 convolutions of stride 5 with 32 and 64 filters, and a hidden layer of 256 units. Theirs
+    Atari from 100,000 steps: two 5 x 5 convolutions of stride 5, of 32 and 64 filters, and a hidden layer of 256 units. Theirs
     has such a layer in each stream of a duelling network. PyTorch's own initialisation.
 
     :param observation_space: of one image, (C, H, W), at least 25 x 25
