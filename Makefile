@@ -2,6 +2,7 @@
 #   make train                                  the main job: learns to drive CarRacing-v2
 #   make train ARGS="--env Pong-v5 --algo dqn"  the same with other arguments
 #   make test                                   lint, types and tests
+#   make results                                the smallest result of docs/results.md, made again
 
 PYTHON ?= python3
 ENV ?= CarRacing-v2
@@ -15,10 +16,10 @@ PIP_FLAGS := --disable-pip-version-check --quiet
 WORKERS ?= auto
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install train test tests lint types format test-oldest test-peers wheel clean
+.PHONY: help install train test tests lint types format test-oldest test-peers test-system results wheel clean
 
 help:
-	@sed -n '2,4s/^# *//p' Makefile
+	@sed -n '2,5s/^# *//p' Makefile
 
 install: $(STAMP)
 
@@ -64,6 +65,15 @@ $(VENV)/.peers: $(STAMP)
 
 test-peers: $(VENV)/.peers
 	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/peers
+
+# Against EnvPool's Procgen and dm_control themselves; needs Debian's libqt5gui5, libegl1 and libgl1.
+test-system: $(STAMP)
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt torch -e '.[train,dev,envpool,dmc]'
+	MUJOCO_GL=egl LP_NUM_THREADS=1 $(ONE_THREAD) $(BIN)/python -m pytest -q tests/system/check_procgen.py tests/system/check_dmc.py
+
+# The smallest result of docs/results.md, made again: ten runs and their report.
+results: $(STAMP)
+	$(BIN)/python train_agent.py --env PixelCartPole-v0 --algo ppo --objective none cpc --seeds 0 1 2 3 4 --timesteps 30000 --eval-freq 2000 --jobs 2 --log-dir runs
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
