@@ -40,6 +40,6 @@ def draw(figures: dict[str, Any], file: Path) -> None:
         panel.axhline(figures["none"]["raw"][str(labels or "all")][0], color="grey", linestyle=":", label="raw pixels")
         panel.set_xticks(range(len(names)), names, rotation=90)
         panel.set_title(f"{labels} labels per class" if labels else "all labels")
-    panel.legend()
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.supylabel("test accuracy")
     figure.savefig(file, dpi=90)
