@@ -11,7 +11,6 @@ The small training is the recipe's but for NatureCNN in place of the residual ne
 updates. A run that is cut goes on when the same command is given again.
 """
 
-import argparse
 import json
 import time
 from dataclasses import replace
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, environment_keywords
@@ -27,6 +25,7 @@ from agents.configuration import RunConfiguration
 from agents.recipe import EvaluationSettings, Recipe, load_recipe
 from agents.run import Machine, execute
 from agents.run_folder import RunFolder
+from benchmarks.small_runs import run_command
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.table import read_runs
 from envs import make_vec_env
@@ -142,32 +141,15 @@ def cost(env: str, arms: list[str], updates: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="procgen/coinrun-v0")
-    parser.add_argument("--train", nargs="+", default=[], metavar="ARM")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--timesteps", type=int, default=250_000)
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/procgen-small"))
-    parser.add_argument("--report", type=Path, help="<log-dir>/<env> of finished runs")
-    parser.add_argument("--out", type=Path, help="where the report's table and curves go")
-    parser.add_argument("--cost", action="store_true", help="time the full recipe's arms")
-    parser.add_argument("--quick", action="store_true", help="time two arms, one update each")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    figures: dict[str, Any] = {"benchmark": "procgen_learning", "env": arguments.env}
-    for seed in arguments.seeds:
-        for arm in arguments.train:
-            train(arguments.env, arm, seed, arguments.timesteps, arguments.log_dir)
-    folder = arguments.report
-    if arguments.train and folder is None:
-        folder = arguments.log_dir / arguments.env.replace("/", "-")
-    if folder is not None:
-        figures["learning"] = report(folder, arguments.out)
-    if arguments.cost or arguments.quick:
-        figures["cost"] = cost(arguments.env, ["none", "cpc"] if arguments.quick else list(ARMS), 1)
-    if len(figures) == 2:
-        parser.error("say what to do: --train, --report, --cost or --quick.")
-    print(json.dumps(figures))
+    run_command(
+        "procgen_learning",
+        __doc__,
+        env="procgen/coinrun-v0",
+        timesteps=250_000,
+        train=train,
+        report=report,
+        cost=lambda env, quick: cost(env, ["none", "cpc"] if quick else list(ARMS), 1),
+    )
 
 
 if __name__ == "__main__":

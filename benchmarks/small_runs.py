@@ -1,0 +1,59 @@
+"""What the benchmarks of Procgen and the control suite have in common: a command that trains a little, reports and times."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Rows = list[dict[str, Any]]
+
+
+def run_command(
+    name: str,
+    description: str | None,
+    *,
+    env: str,
+    timesteps: int,
+    train: Callable[[str, str, int, int, Path], None],
+    report: Callable[[Path, Path | None], Rows],
+    cost: Callable[[str, bool], Rows],
+) -> None:
+    """
+    Read the command line, do what it says, and print all figures as one JSON object at the end.
+
+    :param name: of the benchmark
+    :param env: whose id is taken if none is given
+    :param timesteps: agent steps of a small training if nothing else is said
+    :param train: given environment, arm, seed, agent steps and log folder
+    :param report: given the environment's folder of runs, and where to write to
+    :param cost: given the environment, and whether it is to be short
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default=env)
+    parser.add_argument("--train", nargs="+", default=[], metavar="ARM")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--timesteps", type=int, default=timesteps, help="agent steps")
+    parser.add_argument("--log-dir", type=Path, default=Path("runs") / f"{name.partition('_')[0]}-small")
+    parser.add_argument("--report", type=Path, help="<log-dir>/<env> of runs")
+    parser.add_argument("--out", type=Path, help="where the report's table and curves go")
+    parser.add_argument("--cost", action="store_true", help="time the full recipe's arms")
+    parser.add_argument("--quick", action="store_true", help="time two arms for a moment")
+    arguments = parser.parse_args()
+    if not (arguments.train or arguments.report or arguments.cost or arguments.quick):
+        parser.error("say what to do: --train, --report, --cost or --quick.")
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {"benchmark": name, "env": arguments.env}
+    for seed in arguments.seeds:
+        for arm in arguments.train:
+            train(arguments.env, arm, seed, arguments.timesteps, arguments.log_dir)
+    folder = arguments.report
+    if arguments.train and folder is None:
+        folder = arguments.log_dir / arguments.env.replace("/", "-")
+    if folder is not None:
+        figures["learning"] = report(folder, arguments.out)
+    if arguments.cost or arguments.quick:
+        figures["cost"] = cost(arguments.env, arguments.quick)
+    print(json.dumps(figures))
