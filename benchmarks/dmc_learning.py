@@ -18,11 +18,8 @@ from typing import Any
 
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, environment_keywords
-from agents.configuration import RunConfiguration
 from agents.recipe import Recipe, load_recipe
-from agents.run import Machine, execute
-from agents.run_folder import RunFolder
-from benchmarks.small_runs import run_command
+from benchmarks.small_runs import run_command, train_small
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.table import read_runs
 from envs import make_vec_env
@@ -49,25 +46,7 @@ def small_recipe(env: str, timesteps: int) -> Recipe:
 
 def train(env: str, arm: str, seed: int, timesteps: int, log_dir: Path) -> None:
     """One small run, from wherever it is."""
-    recipe = small_recipe(env, timesteps)
-    configuration = RunConfiguration(
-        env=env,
-        arm=arm,
-        seed=seed,
-        timesteps=timesteps,
-        n_envs=recipe.n_envs,
-        pixels=False,
-        render="fast",
-        eval_freq=timesteps // recipe.evaluation.count,
-        eval_episodes=recipe.evaluation.episodes,
-        final_episodes=recipe.evaluation.final_episodes,
-        encoder=None,
-        recipe=recipe,
-    )
-    folder = RunFolder.of(log_dir, configuration)
-    command = f"python -m benchmarks.dmc_learning --env {env} --train {arm} --seeds {seed} --timesteps {timesteps}"
-    if not execute(configuration, folder, Machine("cpu", "dummy", processes=1), overwrite=False, command=command):
-        raise SystemExit(130)
+    train_small("dmc_learning", small_recipe(env, timesteps), env, arm, seed, timesteps, log_dir, "dummy")
 
 
 def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:

@@ -21,11 +21,8 @@ import numpy as np
 
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, environment_keywords
-from agents.configuration import RunConfiguration
-from agents.recipe import EvaluationSettings, Recipe, load_recipe
-from agents.run import Machine, execute
-from agents.run_folder import RunFolder
-from benchmarks.small_runs import run_command
+from agents.recipe import Recipe, load_recipe
+from benchmarks.small_runs import run_command, train_small
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.table import read_runs
 from envs import make_vec_env
@@ -50,28 +47,7 @@ def small_recipe(env: str, timesteps: int) -> Recipe:
 
 def train(env: str, arm: str, seed: int, timesteps: int, log_dir: Path) -> None:
     """One small run, from wherever it is."""
-    recipe = small_recipe(env, timesteps)
-    evaluation: EvaluationSettings = recipe.evaluation
-    configuration = RunConfiguration(
-        env=env,
-        arm=arm,
-        seed=seed,
-        timesteps=timesteps,
-        n_envs=recipe.n_envs,
-        pixels=False,
-        render="fast",
-        eval_freq=timesteps // evaluation.count,
-        eval_episodes=evaluation.episodes,
-        final_episodes=evaluation.final_episodes,
-        encoder=None,
-        recipe=recipe,
-        envpool=True,
-    )
-    folder = RunFolder.of(log_dir, configuration)
-    command = f"python -m benchmarks.procgen_learning --env {env} --train {arm} --seeds {seed} --timesteps {timesteps}"
-    machine = Machine("cpu", "envpool", processes=1)
-    if not execute(configuration, folder, machine, overwrite=False, command=command):
-        raise SystemExit(130)
+    train_small("procgen_learning", small_recipe(env, timesteps), env, arm, seed, timesteps, log_dir, "envpool")
 
 
 def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:

@@ -8,6 +8,11 @@ from typing import Any
 
 import torch
 
+from agents.configuration import RunConfiguration
+from agents.recipe import Recipe
+from agents.run import Machine, execute
+from agents.run_folder import RunFolder
+
 Rows = list[dict[str, Any]]
 
 
@@ -57,3 +62,31 @@ def run_command(
     if arguments.cost or arguments.quick:
         figures["cost"] = cost(arguments.env, arguments.quick)
     print(json.dumps(figures))
+
+
+def train_small(name: str, recipe: Recipe, env: str, arm: str, seed: int, timesteps: int, log_dir: Path, vec: str) -> None:
+    """
+    One small run, from wherever it is.
+
+    :param name: of the benchmark
+    :param vec: where the training's environments are stepped, ``dummy`` or ``envpool``
+    """
+    configuration = RunConfiguration(
+        env=env,
+        arm=arm,
+        seed=seed,
+        timesteps=timesteps,
+        n_envs=recipe.n_envs,
+        pixels=False,
+        render="fast",
+        eval_freq=timesteps // recipe.evaluation.count,
+        eval_episodes=recipe.evaluation.episodes,
+        final_episodes=recipe.evaluation.final_episodes,
+        encoder=None,
+        recipe=recipe,
+        envpool=vec == "envpool",
+    )
+    folder = RunFolder.of(log_dir, configuration)
+    command = f"python -m benchmarks.{name} --env {env} --train {arm} --seeds {seed} --timesteps {timesteps}"
+    if not execute(configuration, folder, Machine("cpu", vec, processes=1), overwrite=False, command=command):
+        raise SystemExit(130)
