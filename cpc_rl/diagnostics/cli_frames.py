@@ -1,6 +1,5 @@
 """Where ``cpc-rl probe`` and ``cpc-rl look`` get a model and frames from."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from cpc_rl.diagnostics.features import frame_stack
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
 from cpc_rl.diagnostics.saved_run import Subject, make_env, read_config
+from cpc_rl.json_object import json_object
 
 POSITIONAL: Any = None
 try:
@@ -60,23 +60,17 @@ class FrameSource:
             return load_recording(self.data)
         if self.policy == "model" and subject.model is None:
             raise ValueError(f"{self.run} holds an encoder without a model, which cannot act: leave --policy at random.")
-        env = make_env(self.env_factory, self.env or read_config(self.folder).get("env"), _object(self.env_kwargs))
+        env = make_env(
+            self.env_factory,
+            self.env or read_config(self.folder).get("env"),
+            json_object(self.env_kwargs, "--env-kwargs", '{"size": 64}'),
+        )
         try:
             stack = frame_stack(subject.encoder.observation_space, env)
             actor = None if subject.model is None or self.policy == "random" else _actor(subject.model)
             return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
         finally:
             env.close()
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--env-kwargs is no JSON: {error}; write it as '{{\"size\": 64}}'.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--env-kwargs must be a JSON object, such as '{{\"size\": 64}}', not {text}.")
-    return value
 
 
 def _actor(model: BaseAlgorithm) -> Any:

@@ -1,10 +1,9 @@
 """``cpc-rl collect``: record episodes of an environment."""
 
-import json
 import sys
 from dataclasses import dataclass
-from typing import Any
 
+from cpc_rl.json_object import json_object
 from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.named import make_environment, make_policy
 
@@ -40,18 +39,10 @@ class CollectArguments:
 def run(arguments: CollectArguments) -> None:
     """:raises ValueError: see :func:`cpc_rl.pretraining.collect.collect`"""
     sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
-    env = make_environment(arguments.env, arguments.env_factory, _object(arguments.env_kwargs))
+    env = make_environment(
+        arguments.env, arguments.env_factory, json_object(arguments.env_kwargs, "--env-kwargs", '{"size": 84}')
+    )
     policy = make_policy(arguments.policy, arguments.algo, env)
     kept = ("steps", "out", "seed", "infos", "labels", "jpeg")
     done = collect(env, policy, **{name: getattr(arguments, name) for name in kept})
     print(f"{done.steps} steps in {done.episodes} episodes: {done.folder}")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--env-kwargs is no JSON: {error}; write it as '{{\"size\": 84}}'.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--env-kwargs must be a JSON object, such as '{{\"size\": 84}}', not {text}.")
-    return value
