@@ -1,4 +1,4 @@
-"""How much the auxiliary gradient weighs: a number, a schedule, or a ratio of gradient norms that is held."""
+"""How much the auxiliary gradient weighs: a number, a schedule, or a ratio of gradient norms."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -6,31 +6,41 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Coefficient = float | Callable[[float], float] | Literal["auto"]
+Coefficient = float | Callable[[float], float] | Literal["auto", "ratio"]
+
+LEAST = 0.05  # of the ratio: a head that knows nothing over the first features must be able to better them
+FOLLOWED = 0.05  # share of the newest batch in the running average of what a head knows: some twenty head steps
 
 
 class Balance(nn.Module):
     """
     The coefficient of the auxiliary loss.
 
-    ``"auto"`` holds ``||coef * dL_aux/dz|| / ||dL_rl/dz||``, the norms taken at the encoder's features ``z``, at
+    ``"ratio"`` holds ``||coef * dL_aux/dz|| / ||dL_rl/dz||``, the norms taken at the encoder's features ``z``, at
     ``ratio``, by running averages of both norms. All values stay tensors on the device, so that nothing waits for it.
 
+    ``"auto"`` holds ``4 s (1 - s)`` of that, where ``s`` is the share of its ceiling that the head's lower bound of the
+    mutual information has reached (a running average, cut to 0 .. 1). A head that knows nothing, as one of wrong positives
+    forever does, has a gradient of noise; one that knows all of it has little left but noise too; and a ratio that is held
+    makes either as strong as the agent's own. A twentieth is left in any case. For an objective without such a
+    bound it is ``"ratio"``.
+
     :param coef: a number, a function of the remaining progress (1 at the start, 0 at the end) as SB3's schedules
-        are, or ``"auto"``
-    :param ratio: the ratio that ``"auto"`` holds
+        are, ``"auto"`` or ``"ratio"``
+    :param ratio: the ratio that ``"ratio"`` holds, and ``"auto"`` at most
     :param decay: of the running averages, per head step
     :raises ValueError: if the coefficient is negative or of none of these kinds
     """
 
     rl_norm: Tensor
     auxiliary_norm: Tensor
+    known: Tensor
 
     def __init__(self, coef: Coefficient = "auto", ratio: float = 1.0, decay: float = 0.99) -> None:
         super().__init__()
         if isinstance(coef, str):
-            if coef != "auto":
-                raise ValueError(f"coef is {coef!r}, but it takes a number, a schedule or 'auto'.")
+            if coef not in ("auto", "ratio"):
+                raise ValueError(f"coef is {coef!r}, but it takes a number, a schedule, 'auto' or 'ratio'.")
         elif not callable(coef) and coef < 0:
             raise ValueError(f"coef is {coef}, but a negative coefficient would train the encoder to lose information.")
         if ratio < 0:
@@ -38,10 +48,11 @@ class Balance(nn.Module):
         self.coef, self.ratio, self.decay = coef, ratio, decay
         for name in ("rl_norm", "auxiliary_norm"):
             self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("known", torch.full((), -2.0))  # below -1 before the first batch
 
     def is_zero(self, progress_remaining: float) -> bool:
         """Whether the encoder is left alone: then its part of the backward pass can be saved."""
-        if self.coef == "auto":
+        if isinstance(self.coef, str):
             return self.ratio == 0
         return self.number(progress_remaining) == 0
 
@@ -51,13 +62,16 @@ class Balance(nn.Module):
         return float(self.coef(progress_remaining) if callable(self.coef) else self.coef)
 
     @torch.no_grad()
-    def coefficient(self, rl_norm: Tensor | None, auxiliary_norm: Tensor, progress_remaining: float) -> Tensor:
+    def coefficient(
+        self, rl_norm: Tensor | None, auxiliary_norm: Tensor, progress_remaining: float, known: Tensor | None = None
+    ) -> Tensor:
         """
         Take this step's norms into account and return the coefficient.
 
         :param rl_norm: ``||dL_rl/dz||`` of this step, a scalar, or ``None`` where the algorithm has no such gradient
         :param auxiliary_norm: ``||dL_aux/dz||``, a scalar
         :param progress_remaining: from 1 at the start of training to 0 at its end
+        :param known: lower bound of the mutual information over its ceiling, a scalar; ``None`` where there is no such thing
         """
         if rl_norm is not None:
             # A step without a finite norm says nothing about the scale, and would spoil the average for good.
@@ -65,7 +79,16 @@ class Balance(nn.Module):
             step = torch.where(finite, 1 - self.decay, 0.0)
             self.rl_norm.lerp_(torch.nan_to_num(rl_norm, posinf=0.0), step)
             self.auxiliary_norm.lerp_(torch.nan_to_num(auxiliary_norm, posinf=0.0), step)
-        if self.coef == "auto":
-            # Both averages start at zero and lag alike, so the lag cancels in their quotient.
-            return self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=torch.finfo(torch.float32).tiny)
-        return torch.full_like(auxiliary_norm, self.number(progress_remaining))
+        if not isinstance(self.coef, str):
+            return torch.full_like(auxiliary_norm, self.number(progress_remaining))
+        # Both averages start at zero and lag alike, so the lag cancels in their quotient.
+        held = self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=torch.finfo(torch.float32).tiny)
+        return held if known is None or self.coef == "ratio" else held * self._room(known)
+
+    def _room(self, known: Tensor) -> Tensor:
+        """Next to nothing where the head knows nothing or everything, 1 where it knows half."""
+        # Bounds of small batches scatter about zero: cut each one there, and nothing would look like something.
+        known = torch.nan_to_num(known.to(self.known), neginf=-1.0).clamp(-1, 1)
+        self.known.copy_(torch.where(self.known < -1, known, self.known.lerp(known, FOLLOWED)))
+        share = self.known.clamp(min=0)
+        return (4 * share * (1 - share)).clamp(min=LEAST)

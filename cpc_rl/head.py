@@ -136,7 +136,7 @@ class Head:
             )
         at_outputs = [(z, g) for z, g in zip(outputs, gradients, strict=False) if g is not None]
         norm = _norm(loss, recording, at_outputs, gradients[len(outputs) : len(outputs) + len(places)])
-        coef = term.weight * term.balance.coefficient(rl_norm, norm, progress_remaining)
+        coef = term.weight * term.balance.coefficient(rl_norm, norm, progress_remaining, _known(metrics))
         metrics["coef"] = coef
         if rl_norm is not None:
             metrics["gradient_ratio"] = coef * norm / rl_norm.clamp(min=torch.finfo(torch.float32).tiny)
@@ -181,7 +181,8 @@ class Head:
         for name, term in self.terms.items():
             assert term.objective.generator is not None
             term.objective.load_state_dict(state["terms"][name]["objective"])
-            term.balance.load_state_dict(state["terms"][name]["balance"])
+            # A state that an older version saved lacks the newer entries; they begin anew.
+            term.balance.load_state_dict({**term.balance.state_dict(), **state["terms"][name]["balance"]})
             term.objective.generator.set_state(state["terms"][name]["generator"])
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -198,6 +199,13 @@ def _norm(
     if not counted:
         return loss.new_zeros(())
     return torch.stack([torch.linalg.vector_norm(g) for g in counted]).square().sum().sqrt()
+
+
+def _known(metrics: Metrics) -> Tensor | None:
+    """Share of its ceiling that an objective's bound has reached, where it has one."""
+    if not {"mi_lower_bound", "mi_ceiling"} <= metrics.keys():
+        return None
+    return metrics["mi_lower_bound"] / metrics["mi_ceiling"].clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _term_state(term: Term) -> dict[str, Any]:

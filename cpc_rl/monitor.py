@@ -105,9 +105,9 @@ class Monitor:
         self.sums, self.counts = {}, {}
 
     def _warn_at_chance(self, means: dict[str, float]) -> None:
-        if self.warned or not {"loss", "mi_ceiling"} <= means.keys():
+        if self.warned or not {"mi_lower_bound", "mi_ceiling"} <= means.keys():
             return
-        same_scores = abs(means["loss"] - means["mi_ceiling"]) < 1e-6 * max(1.0, means["mi_ceiling"])
+        same_scores = abs(means["mi_lower_bound"]) < 1e-6 * max(1.0, means["mi_ceiling"])
         if same_scores and means.get("accuracy", 0.0) < math.exp(-means["mi_ceiling"]) * 1.001:
             self.warned = True
             warnings.warn(

@@ -104,7 +104,7 @@ class HeadSettings:
         seed = self.first_seed(model)
         separate = self.gradient == "separate" or is_trpo(model)
         device = next(site.encoder.parameters()).device
-        coef: Coefficient = 1.0 if separate and self.coef == "auto" else self.coef
+        coef: Coefficient = 1.0 if separate and isinstance(self.coef, str) else self.coef
         terms = {}
         for place, (name, make) in enumerate(self.classes.items()):
             # Building the head draws its first weights: not from the generators that the agent draws from.

@@ -52,7 +52,7 @@ def test_a_weight_multiplies_the_coefficient_and_coef_zero_leaves_the_agent_alon
     assert same_parameters(results[0], results[1]) and not same_parameters(results[0], results[2])
 
 
-def test_auto_holds_each_objective_at_its_weight_times_the_ratio():
+def test_a_held_ratio_is_of_each_objective_times_its_weight():
     model = make_model("PPO")
     reports = []
 
@@ -61,7 +61,7 @@ def test_auto_holds_each_objective_at_its_weight_times_the_ratio():
             super()._on_rollout_end()
             self._injections[0].report = lambda metrics, windows: reports.append(metrics)
 
-    model.learn(64, callback=Watch({"curl": 1, CPC: 3}, gradient_ratio=0.5, batch_size=8))
+    model.learn(64, callback=Watch({"curl": 1, CPC: 3}, coef="ratio", gradient_ratio=0.5, batch_size=8))
     assert float(reports[0]["curl"]["gradient_ratio"]) == pytest.approx(0.5, rel=1e-4)
     assert float(reports[0]["cpc"]["gradient_ratio"]) == pytest.approx(1.5, rel=1e-4)
 

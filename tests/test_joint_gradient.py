@@ -128,7 +128,7 @@ def test_joint_is_the_gradient_of_the_sum_clipped_as_a_whole(name, objective, sh
 
 
 @pytest.mark.parametrize("name", ["cpc", "stdim"])
-def test_auto_holds_the_ratio_of_the_norms_at_the_features_or_at_the_map(name):
+def test_ratio_holds_the_quotient_of_the_norms_at_the_features_or_at_the_map(name):
     model = make_model("PPO", 2, n_epochs=6)
     ratios = []
 
@@ -145,7 +145,7 @@ def test_auto_holds_the_ratio_of_the_norms_at_the_features_or_at_the_map(name):
 
                 injection.report = kept
 
-    model.learn(256, callback=Watch(name, batch_size=8, gradient_ratio=0.5))
+    model.learn(256, callback=Watch(name, batch_size=8, coef="ratio", gradient_ratio=0.5))
     assert ratios[0] == pytest.approx(0.5, rel=1e-4)  # the first step knows nothing but itself
     assert 0.1 < sorted(ratios)[len(ratios) // 2] < 2.5
 

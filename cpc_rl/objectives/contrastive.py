@@ -29,7 +29,7 @@ class Part(NamedTuple):
     loss: Tensor
     """Scalar, nats."""
     contrast: Contrast
-    """Row for row, over all valid keys of the batch whatever the negatives are: accuracy and bound stay comparable."""
+    """Row for row, over all of the batch that is like the positives, whatever the negatives: accuracy and bound compare."""
     rows: Tensor
     """``(N,)`` bool: which anchors count."""
     estimate: Tensor
@@ -111,6 +111,7 @@ class ContrastiveObjective(Objective):
         keys_at: Origin,
         targets: Tensor,
         exclude: Tensor | None = None,
+        reported: Tensor | None = None,
     ) -> Part:
         """
         Contrast anchors with keys by their inner products.
@@ -121,6 +122,7 @@ class ContrastiveObjective(Objective):
         :param keys_at: of the keys
         :param targets: the column of each anchor's right positive, shape ``(N,)``, int64; exchanged where ``shuffled`` says so
         :param exclude: keys that are never candidates (an anchor itself), shape ``(N, K)``, bool
+        :param reported: keys that accuracy and bound are over, shape ``(K,)``, bool; all if ``None``
         """
         scores = anchors @ keys.T
         if self.queue is not None:
@@ -128,15 +130,21 @@ class ContrastiveObjective(Objective):
                 self._fresh = keys.detach(), keys_at
             scores = torch.cat([scores, anchors @ self.queue.keys.T.to(anchors.dtype)], dim=1)
             keys_at = Origin(*(torch.cat(pair) for pair in zip(keys_at, self.queue.origin, strict=True)))
-        return self.contrast_scores(scores, anchors_at, keys_at, targets, exclude)
+        return self.contrast_scores(scores, anchors_at, keys_at, targets, exclude, reported)
 
     def contrast_scores(
-        self, scores: Tensor, anchors_at: Origin, keys_at: Origin, targets: Tensor, exclude: Tensor | None = None
+        self,
+        scores: Tensor,
+        anchors_at: Origin,
+        keys_at: Origin,
+        targets: Tensor,
+        exclude: Tensor | None = None,
+        reported: Tensor | None = None,
     ) -> Part:
         """
         As :meth:`contrast`, of scores ``(N, K)`` before the temperature.
 
-        With ``exclude`` narrower than the scores, its columns are the first ones.
+        With ``exclude`` or ``reported`` narrower than the scores, their columns are the first ones.
         """
         scores = scores / self.temperature
         counting = anchors_at.valid & keys_at.valid[targets]  # the right positive exists
@@ -152,11 +160,14 @@ class ContrastiveObjective(Objective):
             negatives = negatives & ~in_batch if self.queue is not None else negatives  # MoCo: those of the queue alone
             negatives = self.negatives.mined(scores, targets, negatives)
             candidates = candidates & in_batch
+        if reported is not None:
+            candidates = candidates.clone()
+            candidates[:, : len(reported)] &= reported
         rows = counting & negatives.any(dim=1)
         loss, contrast, estimate = self._loss(scores, targets, positives, negatives, rows)
-        if not self.negatives.unrestricted:
+        if not self.negatives.unrestricted or reported is not None:
             # Chosen negatives make another task, and queued keys differ from fresh ones by the age of their encoder: a head
-            # that notices it scores without knowing anything. What is reported is the whole batch's.
+            # that notices it scores without knowing anything. Reported is what the batch's keys of the positives' kind say.
             rows = counting & candidates.any(dim=1)
             with torch.no_grad():
                 _, contrast, estimate = self._loss(scores, targets, positives, candidates, rows)

@@ -122,7 +122,12 @@ class CPC(ContrastiveObjective):
             if self.action_gru is not None:
                 contexts = self.action_gru(windows.actions[:, k - 1], contexts[:, 0])[:, None]
             predictions = self.W[k - 1](contexts[:, 0])  # (B, D)
-            parts.append(self.contrast(predictions, keys, self.origin(windows, 0, 1), keys_at, columns[:, k]))
+            # Frames 0 differ from later ones (in the encoder's age, for one), and a head that tells the two apart gets log 2
+            # nats for nothing. So they are negatives, but no part of accuracy and bound.
+            alike = torch.zeros(batch_size * length, dtype=torch.bool, device=features.device)
+            alike[columns[:, k]] = True
+            at = self.origin(windows, 0, 1)
+            parts.append(self.contrast(predictions, keys, at, keys_at, columns[:, k], reported=alike))
         return self.result(parts)
 
     def context(self, z: Tensor, actions: Tensor) -> Tensor:

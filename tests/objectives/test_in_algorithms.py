@@ -62,7 +62,7 @@ def test_three_hundred_steps(name, algorithm):
             for injection in self._injections:
                 injection.report = lambda metrics, windows: reports.append(metrics[name])
 
-    callback = Watch(name, batch_size=BATCH)
+    callback = Watch(name, coef="ratio", batch_size=BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.learn(STEPS, callback=callback)
@@ -71,7 +71,7 @@ def test_three_hundred_steps(name, algorithm):
     assert all(torch.isfinite(value).all() for metrics in reports for value in metrics.values())
     assert all(p.isfinite().all() for p in [*model.policy.parameters(), *head.terms[name].objective.parameters()])
     # The head learnt (every parameter moved), and its gradient reached the encoder at the ratio asked for.
-    fresh = ContrastiveCallback(name, batch_size=BATCH)
+    fresh = ContrastiveCallback(name, coef="ratio", batch_size=BATCH)
     make_model(algorithm, two_cameras=name == "multiview").learn(0, callback=fresh)
     (untrained,) = fresh.heads.values()
     for (parameter, now), before in zip(
