@@ -104,7 +104,8 @@ def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
     """
     Settings in which runs of one algorithm differ that should differ in arm and seed alone, with their values.
 
-    What a run starts from an encoder for is said by its arm, so those settings are looked at within each arm.
+    What a run starts from an encoder for is said by its arm, so those settings are looked at within each arm. A setting that
+    is off (``None``, ``False``, empty) in some runs and not written down by others, of before there was such a thing, is none.
     """
     found: dict[str, list[str]] = {}
     for algorithm in dict.fromkeys(run.algorithm for run in runs):
@@ -118,7 +119,10 @@ def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _note_difference(found: dict[str, list[str]], name: str, runs: Sequence[Run]) -> None:
-    values = list(dict.fromkeys(str(run.settings.get(name)) for run in runs))
+    settings = [run.settings.get(name) for run in runs]
+    if not all(name in run.settings for run in runs):
+        settings = [None if value is False or value in (None, "", [], {}) else value for value in settings]
+    values = list(dict.fromkeys(map(str, settings)))
     if len(values) > 1:
         found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
 

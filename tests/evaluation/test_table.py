@@ -69,6 +69,15 @@ def test_runs_with_other_settings_are_found(tmp_path: Path) -> None:
     assert different_settings(read_runs(tmp_path / ENV)) == {"n_envs": ["2", "8"]}
 
 
+def test_a_setting_that_is_off_is_no_other_than_one_of_before_there_was_it(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0, [0.0])
+    config = make_run(tmp_path, "curl", 0, [0.0]) / "config.yaml"
+    config.write_text(config.read_text().replace("run:\n", "run:\n  envpool: false\n"))
+    assert different_settings(read_runs(tmp_path / ENV)) == {}
+    config.write_text(config.read_text().replace("envpool: false", "envpool: true"))
+    assert different_settings(read_runs(tmp_path / ENV)) == {"envpool": ["None", "True"]}
+
+
 def test_encoders_may_differ_between_arms_that_name_them_and_not_within_one(tmp_path: Path) -> None:
     for arm, seed, file in (("none", 0, None), ("none@atc", 0, "a"), ("none@atc", 1, "a"), ("none@curl", 0, "b")):
         config = make_run(tmp_path, arm, seed, [0.0], final=0.0) / "config.yaml"
