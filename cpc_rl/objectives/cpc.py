@@ -117,6 +117,8 @@ class CPC(ContrastiveObjective):
         # The positives take no gradient. If frame 0 took one as a negative, features would only ever be pushed, and run away.
         keys, keys_at = self.projection(features.detach().flatten(0, 1)), self.origin(windows)  # (B * L, D)
         columns = torch.arange(batch_size * length, device=features.device).view(batch_size, length)
+        steps_ahead = torch.arange(length, device=features.device).repeat(batch_size)  # of each key
+        anchors_at = self.origin(windows, 0, 1)
         parts = []
         for k in range(1, self.steps + 1):
             if self.action_gru is not None:
@@ -124,10 +126,8 @@ class CPC(ContrastiveObjective):
             predictions = self.W[k - 1](contexts[:, 0])  # (B, D)
             # Frames 0 differ from later ones (in the encoder's age, for one), and a head that tells the two apart gets log 2
             # nats for nothing. So they are negatives, but no part of accuracy and bound.
-            alike = torch.zeros(batch_size * length, dtype=torch.bool, device=features.device)
-            alike[columns[:, k]] = True
-            at = self.origin(windows, 0, 1)
-            parts.append(self.contrast(predictions, keys, at, keys_at, columns[:, k], reported=alike))
+            alike = steps_ahead == k
+            parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k], reported=alike))
         return self.result(parts)
 
     def context(self, z: Tensor, actions: Tensor) -> Tensor:
