@@ -26,6 +26,7 @@ from agents.errors import UserError
 from agents.evaluation import FINAL_SEEDS, Evaluation, Evaluator, interrupts_ignored
 from agents.files import whole_file, write_text
 from agents.logs import make_logger, restore_pending
+from agents.memory import keep_freed_memory
 from agents.randomness import training_seed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
@@ -61,6 +62,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
     :return: whether it is finished; otherwise the user stopped it and it can be resumed
     :raises UserError: it cannot be done; then nothing in the folder was changed
     """
+    keep_freed_memory()
     with ExitStack() as cleanup:
         cleanup.callback(folder.unlock)
         checkpoint = None

@@ -159,4 +159,5 @@ class Intensity(Augmentation):
     def augment(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(len(images), generator=generator, device=images.device).clamp_(-2, 2)
         unit = to_unit(images)
-        return from_unit(unit * per_sample(1 + self.scale * noise, unit), images.dtype)
+        factor = per_sample(1 + self.scale * noise, unit)
+        return from_unit(unit * factor if unit is images else unit.mul_(factor), images.dtype)

@@ -35,20 +35,20 @@ def luma(frames: Tensor) -> Tensor:
 
 def adjust_brightness(frames: Tensor, factor: Tensor) -> Tensor:
     """Scales (N, F, c, H, W) frames in 0..1 by ``factor`` (N,), clamped to 0..1."""
-    return (frames * per_sample(factor, frames)).clamp(0, 1)
+    return (frames * per_sample(factor, frames)).clamp_(0, 1)
 
 
 def adjust_contrast(frames: Tensor, factor: Tensor) -> Tensor:
     """Moves (N, F, c, H, W) frames in 0..1 away from the mean grey of each frame by ``factor`` (N,), clamped to 0..1."""
     factor = per_sample(factor, frames)
     mean = luma(frames).mean((2, 3, 4), keepdim=True)
-    return (factor * frames + (1 - factor) * mean).clamp(0, 1)
+    return (factor * frames).add_((1 - factor) * mean).clamp_(0, 1)
 
 
 def adjust_saturation(frames: Tensor, factor: Tensor) -> Tensor:
     """Moves each pixel of (N, F, 3, H, W) frames in 0..1 away from its own grey by ``factor`` (N,), clamped to 0..1."""
     factor = per_sample(factor, frames)
-    return (factor * frames + (1 - factor) * luma(frames)).clamp(0, 1)
+    return (factor * frames).add_((1 - factor) * luma(frames)).clamp_(0, 1)
 
 
 def adjust_hue(frames: Tensor, turn: Tensor) -> Tensor:
