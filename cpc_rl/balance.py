@@ -10,6 +10,7 @@ Coefficient = float | Callable[[float], float] | Literal["auto", "ratio"]
 
 LEAST = 0.05  # of the ratio: a head that knows nothing over the first features must be able to better them
 FOLLOWED = 0.05  # share of the newest batch in the running average of what a head knows: some twenty head steps
+FORGOTTEN = 0.005  # how fast what it has known sinks to what it knows: some two hundred head steps
 
 
 class Balance(nn.Module):
@@ -19,11 +20,13 @@ class Balance(nn.Module):
     ``"ratio"`` holds ``||coef * dL_aux/dz|| / ||dL_rl/dz||``, the norms taken at the encoder's features ``z``, at
     ``ratio``, by running averages of both norms. All values stay tensors on the device, so that nothing waits for it.
 
-    ``"auto"`` holds ``4 s (1 - s)`` of that, where ``s`` is the share of its ceiling that the head's lower bound of the
-    mutual information has reached (a running average, cut to 0 .. 1). A head that knows nothing, as one of wrong positives
-    forever does, has a gradient of noise; one that knows all of it has little left but noise too; and a ratio that is held
-    makes either as strong as the agent's own. A twentieth is left in any case. For an objective without such a
-    bound it is ``"ratio"``.
+    ``"auto"`` holds ``4 s (1 - s)`` of that. What the head knows is the share of its ceiling that its lower bound of the
+    mutual information has reached, a running average; ``s``, cut to 0 .. 1, is that as soon as it rises, sinks to it over some
+    two hundred head steps, and begins at a half. A head that knows all there is has little left in its gradient but noise, one
+    of wrong positives never has anything else, and a ratio that is held makes either as strong as the agent's own. But a head
+    that knows nothing yet, or no longer, may be what keeps the features from collapsing (plain PPO's do on rewards that are
+    not scaled: benchmarks/results/raw_rewards), so it is given time. A twentieth is left in any case. For an objective without
+    such a bound it is ``"ratio"``.
 
     :param coef: a number, a function of the remaining progress (1 at the start, 0 at the end) as SB3's schedules
         are, ``"auto"`` or ``"ratio"``
@@ -35,6 +38,7 @@ class Balance(nn.Module):
     rl_norm: Tensor
     auxiliary_norm: Tensor
     known: Tensor
+    credit: Tensor
 
     def __init__(self, coef: Coefficient = "auto", ratio: float = 1.0, decay: float = 0.99) -> None:
         super().__init__()
@@ -49,6 +53,7 @@ class Balance(nn.Module):
         for name in ("rl_norm", "auxiliary_norm"):
             self.register_buffer(name, torch.zeros(()))
         self.register_buffer("known", torch.full((), -2.0))  # below -1 before the first batch
+        self.register_buffer("credit", torch.full((), 0.5))
 
     def is_zero(self, progress_remaining: float) -> bool:
         """Whether the encoder is left alone: then its part of the backward pass can be saved."""
@@ -86,9 +91,10 @@ class Balance(nn.Module):
         return held if known is None or self.coef == "ratio" else held * self._room(known)
 
     def _room(self, known: Tensor) -> Tensor:
-        """Next to nothing where the head knows nothing or everything, 1 where it knows half."""
+        """1 where the head knows half or may yet come to know it, next to nothing where it knows everything or never does."""
         # Bounds of small batches scatter about zero: cut each one there, and nothing would look like something.
         known = torch.nan_to_num(known.to(self.known), neginf=-1.0).clamp(-1, 1)
         self.known.copy_(torch.where(self.known < -1, known, self.known.lerp(known, FOLLOWED)))
-        share = self.known.clamp(min=0)
+        self.credit.copy_(torch.maximum(self.known, self.credit.lerp(self.known, FORGOTTEN)))
+        share = self.credit.clamp(min=0)
         return (4 * share * (1 - share)).clamp(min=LEAST)

@@ -19,12 +19,33 @@ def test_the_ratio_is_held_whatever_the_head_knows():
         assert float(coef * AUXILIARY_NORM / RL_NORM) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("known", "share"), [(-3.0, 0.05), (-0.1, 0.05), (0.0, 0.05), (0.25, 0.75), (0.5, 1.0), (0.95, 0.19), (1.0, 0.05)]
-)
-def test_auto_gives_a_head_that_knows_nothing_or_everything_little_say(known, share):
-    coef = Balance("auto", 0.5).coefficient(RL_NORM, AUXILIARY_NORM, 1.0, torch.tensor(known))
-    assert float(coef * AUXILIARY_NORM / RL_NORM) == pytest.approx(0.5 * share, abs=1e-6)
+def said(balance: Balance, known: float, steps: int = 1) -> float:
+    """The share of the ratio that is held after so many more batches of which so much is known."""
+    for _ in range(steps):
+        coef = balance.coefficient(RL_NORM, AUXILIARY_NORM, 1.0, torch.tensor(known))
+    return float(coef * AUXILIARY_NORM / RL_NORM) / balance.ratio
+
+
+@pytest.mark.parametrize(("known", "share"), [(0.5, 1.0), (0.6, 0.96), (0.95, 0.19), (1.0, 0.05)])
+def test_auto_gives_a_head_the_less_say_the_more_it_knows_beyond_a_half(known, share):
+    assert said(Balance("auto", 0.5), known) == pytest.approx(share, abs=1e-6)
+
+
+@pytest.mark.parametrize("known", [-3.0, -0.1, 0.0])
+def test_a_head_that_knows_nothing_is_given_time_and_no_more(known):
+    balance = Balance("auto", 0.5)
+    assert said(balance, known) > 0.99
+    credit = float(balance.credit)
+    assert said(balance, 0.0, 99) > 0.7
+    assert said(balance, 0.0, 900) == pytest.approx(0.05)
+    assert 0 <= float(balance.credit) < 0.01 * credit or known < 0
+
+
+def test_a_head_that_no_longer_knows_is_heard_again():
+    balance = Balance("auto")
+    assert said(balance, 0.95, 200) == pytest.approx(0.19, abs=0.01)
+    assert said(balance, 0.0, 130) > 0.95
+    assert said(balance, 0.0, 1200) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_without_a_bound_auto_is_ratio():
@@ -41,8 +62,8 @@ def test_what_is_known_follows_the_batches_slowly_and_survives_a_bad_one():
     assert float(Balance(0.3).coefficient(ONE, ONE, 1.0, ONE)) == pytest.approx(0.3)
 
 
-def test_the_agent_hardly_hears_a_head_of_wrong_positives():
-    """At a held ratio it drowns in them; by default the head's share of the gradient stays near nothing."""
+def test_once_its_time_is_over_the_agent_hardly_hears_a_head_of_wrong_positives():
+    """At a held ratio it drowns in them; by default the head earns no say by what it does."""
     shares = {}
     for coef in ("auto", "ratio"):
         seen = []
@@ -50,6 +71,8 @@ def test_the_agent_hardly_hears_a_head_of_wrong_positives():
         class Watch(ContrastiveCallback):
             def _on_rollout_end(self, seen=seen):
                 super()._on_rollout_end()
+                for head in () if seen else self.heads.values():
+                    head.terms["cpc"].balance.credit.zero_()
                 self._injections[0].report = lambda metrics, windows: seen.append(float(metrics["cpc"]["gradient_ratio"]))
 
         make_model("PPO", 2, n_epochs=4).learn(256, callback=Watch("cpc", {"shuffled": True}, coef=coef, batch_size=16))
