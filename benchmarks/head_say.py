@@ -5,8 +5,8 @@ How much a head has to say in what the agent's optimiser does, next to the ratio
 
 PPO trains with the recipe's settings and the arm ``cpc``. In every minibatch the agent's and the head's gradients of the
 encoder's parameters are taken apart, and compared: as norms, as sums over some rollouts, and as the way that Adam goes for
-each, with the momenta of both and the second moment of their sum, clipped as PPO clips. The last line holds all figures as one JSON
-object.
+each, with the momenta of both and the second moment of their sum, clipped as PPO clips. The last line holds all figures as
+one JSON object.
 """
 
 import argparse
