@@ -129,7 +129,7 @@ def measure(env: str, timesteps: int, every: int) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--timesteps", type=int, default=20_000)
+    parser.add_argument("--timesteps", type=int, default=15_000)
     parser.add_argument("--every", type=int, default=128, help="minibatches of a row")
     parser.add_argument("--quick", action="store_true", help="one task, a tenth of the steps")
     arguments = parser.parse_args()
