@@ -24,9 +24,9 @@ class Balance(nn.Module):
     mutual information has reached, a running average; ``s``, cut to 0 .. 1, is that as soon as it rises, sinks to it over some
     two hundred head steps, and begins at a half. A head that knows all there is has little left in its gradient but noise, one
     of wrong positives never has anything else, and a ratio that is held makes either as strong as the agent's own. But a head
-    that knows nothing yet, or no longer, may be what keeps the features from collapsing (plain PPO's may on rewards that
-    are not scaled: benchmarks/results/raw_rewards), so it is given time. A twentieth is left in any case. For an objective without
-    such a bound it is ``"ratio"``.
+    that knows nothing yet, or no longer, may be what keeps the features from collapsing (plain PPO's may do so on rewards that
+    are not scaled: benchmarks/results/raw_rewards), so it is given time. A twentieth is left in any case. For an objective
+    without such a bound it is ``"ratio"``.
 
     :param coef: a number, a function of the remaining progress (1 at the start, 0 at the end) as SB3's schedules
         are, ``"auto"`` or ``"ratio"``
