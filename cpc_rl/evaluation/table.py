@@ -20,6 +20,7 @@ COLUMNS = (
 )
 FIRST_ARMS = ("none", "aug", "compute")
 OF_THE_ENCODER = ("encoder", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
+UNWRITTEN = "not written down"  # by a run of before there was such a setting
 
 Status = Literal["finished", "unfinished", "failed"]
 
@@ -119,9 +120,9 @@ def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _note_difference(found: dict[str, list[str]], name: str, runs: Sequence[Run]) -> None:
-    settings = [run.settings.get(name) for run in runs]
-    if not all(name in run.settings for run in runs):
-        settings = [None if value is False or value in (None, "", [], {}) else value for value in settings]
+    settings = [run.settings[name] for run in runs if name in run.settings]
+    if len(settings) < len(runs):
+        settings = [UNWRITTEN, *(UNWRITTEN if value is False or value in (None, "", [], {}) else value for value in settings)]
     values = list(dict.fromkeys(map(str, settings)))
     if len(values) > 1:
         found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
