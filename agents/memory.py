@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     Tell glibc's allocator to hand nothing back to the system before two gigabytes lie free, and to map no piece of up to 32
     MiB (the most it allows) by itself.
 
-    By its defaults an update's larger tensors are given back and fetched anew each time, page by page, which took a tenth to a
-    third of a training's time on CPU (benchmarks/freed_memory.md). No number changes. The process stays as large as it once
+    By its defaults an update's larger tensors are given back and fetched anew each time, page by page, which took up to a
+    quarter of a training's time on CPU (benchmarks/freed_memory.md). No number changes. The process stays as large as it once
     was.
 
     :return: whether it did; not where the allocator is another one, nor where the user has set one of its variables

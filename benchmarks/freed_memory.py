@@ -51,9 +51,10 @@ def measure(env: str, algorithm: str, arm_name: str, warm: int, steps: int, keep
         model.learning_starts = 100
     callbacks = training_callbacks(recipe, build_callback(recipe, arm, 0))
     model.learn(warm, callback=callbacks)
+    before = model.num_timesteps
     faults, cpu, wall = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time(), time.perf_counter()
     model.learn(steps, reset_num_timesteps=False, callback=callbacks)
-    done = model.num_timesteps - warm if model.num_timesteps > warm else steps
+    done = model.num_timesteps - before
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
     vec_env.close()
