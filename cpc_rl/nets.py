@@ -5,6 +5,9 @@ from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+FEATURE_LENGTH = 7.0  # benchmarks/feature_length.md
 
 
 def init_orthogonal(network: nn.Module, conv_gain: float = math.sqrt(2), linear_gain: float = math.sqrt(2)) -> None:
@@ -83,3 +86,29 @@ def mlp(*sizes: int, norm: Literal["batch", "layer"] | None = None, last_norm: b
         if not last:
             layers.append(nn.ReLU())
     return nn.Sequential(*layers)
+
+
+def at_length(features: Tensor, length: float | None) -> Tensor:
+    """
+    Vectors without their mean, all of one length: a layer normalisation without parameters (Ba, Kiros and Hinton 2016,
+    https://arxiv.org/abs/1607.06450), scaled.
+
+    An inner product grows with its factors. A head that scores an agent's features as they are gains most, and first, by
+    making them longer: a DQN's forty times in three hundred updates, its own last layer then overshoots with every step
+    (benchmarks/feature_length.md). The gradient through this one is at right angles to the features: their length stays the
+    agent's own affair, and what the head learns does not depend on it.
+
+    :param features: shape ``(..., D)``
+    :param length: Euclidean norm of every vector afterwards; ``None`` leaves the features alone
+    :return: the same shape
+    """
+    if length is None:
+        return features
+    # eps far below torch's own 1e-5: features of a young network may be small, and are not to gain by becoming larger.
+    return length / math.sqrt(features.shape[-1]) * F.layer_norm(features, features.shape[-1:], eps=1e-10)
+
+
+def check_length(length: float | None) -> None:
+    """:raises ValueError: if it is neither ``None`` nor above 0"""
+    if length is not None and not length > 0:
+        raise ValueError(f"feature_length is {length}, but it is the length that features are brought to: above 0, or None.")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import mlp
+from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length, mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -50,6 +50,7 @@ class ATC(ContrastiveObjective):
         latent_dim: int = 128,
         hidden_dim: int = 512,
         tau: float = 0.01,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -68,7 +69,8 @@ class ATC(ContrastiveObjective):
             queue_dim=latent_dim,
         )
         check_tau(tau)
-        self.tau = tau
+        check_length(feature_length)
+        self.tau, self.feature_length = tau, feature_length
         self.takes_next_keys = horizon == 1
         self.compressor = nn.Linear(encoder.features_dim, latent_dim)
         self.predictor = mlp(latent_dim, hidden_dim, latent_dim)
@@ -83,13 +85,13 @@ class ATC(ContrastiveObjective):
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
-        c = self.compressor(features)  # (B, D)
+        c = self.compressor(at_length(features, self.feature_length))  # (B, D)
         with torch.no_grad():
             if shared is not None and shared.next_keys is not None and self.horizon == 1:
                 later = shared.next_keys  # a target network is a momentum encoder too
             else:
                 later = self.key_encoder(self.augmented(frame(windows.observations, self.horizon)))
-            keys = self.key_compressor(later)  # (B, D)
+            keys = self.key_compressor(at_length(later, self.feature_length))  # (B, D)
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(c), device=c.device)

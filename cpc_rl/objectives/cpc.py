@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
+from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length
 from cpc_rl.objectives.base import flatten_time, frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -31,6 +32,8 @@ class CPC(ContrastiveObjective):
         frames, and predictions start from each of them. With 1 a context is of one frame alone, as from a stack of frames
     :param context_dim: size of the GRU's state
     :param latent_dim: length of the vectors that are predicted, by a linear layer; the features themselves if ``None``
+    :param feature_length: the head reads features without their mean and of this length, so that it cannot gain by making
+        the agent's longer (:func:`cpc_rl.nets.at_length`); ``None`` for features as they are, as in the paper
     :param actions: condition the prediction on the actions taken
     :param temperature: divides the scores; the paper has none
     :param negatives: see :class:`cpc_rl.Negatives`
@@ -47,6 +50,7 @@ class CPC(ContrastiveObjective):
         context: int = 1,
         context_dim: int = 256,
         latent_dim: int | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         actions: bool = False,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
@@ -68,9 +72,10 @@ class CPC(ContrastiveObjective):
         )
         if horizon < 1 or context < 1:
             raise ValueError(f"horizon is {horizon} and context is {context}, but CPC needs at least one of each.")
+        check_length(feature_length)
         if actions:
             self.require_actions(action_dim)
-        self.steps = horizon
+        self.steps, self.feature_length = horizon, feature_length
         self.actions = actions
         self.single = self.can_share = self.takes_next_keys = context == 1  # an algorithm has the features of one frame
         self.context_gru = nn.GRU(encoder.features_dim + (action_dim if actions else 0), context_dim, batch_first=True)
@@ -90,7 +95,7 @@ class CPC(ContrastiveObjective):
         if shared is not None:
             return self._shared_forward(encoder, windows, shared)
         batch_size, length = windows.mask.shape
-        features = encoder(self.augmented(flatten_time(windows.observations)))  # (B * L, F)
+        features = at_length(encoder(self.augmented(flatten_time(windows.observations))), self.feature_length)  # (B * L, F)
         contexts = self.context(features.unflatten(0, (batch_size, length)), windows.actions)  # (B, L, H)
         keys, keys_at = self.projection(features), self.origin(windows)  # (B * L, D)
         columns = torch.arange(batch_size * length, device=features.device).view(batch_size, length)
@@ -112,7 +117,7 @@ class CPC(ContrastiveObjective):
                 else encoder(self.augmented(frame(windows.observations, k)))
                 for k in range(1, length)
             ]
-        features = torch.stack([shared.anchors, *later], dim=1)  # (B, L, F)
+        features = at_length(torch.stack([shared.anchors, *later], dim=1), self.feature_length)  # (B, L, F)
         contexts = self.context(features[:, :1], windows.actions[:, :0])  # (B, 1, H)
         # The positives take no gradient. If frame 0 took one as a negative, features would only ever be pushed, and run away.
         keys, keys_at = self.projection(features.detach().flatten(0, 1)), self.origin(windows)  # (B * L, D)

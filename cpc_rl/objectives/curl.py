@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
+from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -28,6 +29,9 @@ class CURL(ContrastiveObjective):
     :param tau: step of the momentum encoder towards the online one, after every update
     :param horizon: steps from the anchor to its key; 0 as in the paper
     :param latent_dim: length of the vectors that are contrasted, by a linear layer; the features themselves if ``None``
+    :param feature_length: the head reads features without their mean and of this length, so that it cannot gain by making
+        the agent's longer (:func:`cpc_rl.nets.at_length`). The paper's encoder ends in a layer normalisation
+        and tanh of its own; ``None`` for features as they are
     :param temperature: divides the scores; the paper has none
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -43,6 +47,7 @@ class CURL(ContrastiveObjective):
         tau: float = 0.05,
         horizon: int = 0,
         latent_dim: int | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -62,7 +67,8 @@ class CURL(ContrastiveObjective):
             queue_dim=dim,
         )
         check_tau(tau)
-        self.tau = tau
+        check_length(feature_length)
+        self.tau, self.feature_length = tau, feature_length
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)
         self.key_projection = momentum_copy(self.projection)
@@ -70,9 +76,10 @@ class CURL(ContrastiveObjective):
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
-        anchors = self.projection(features)  # (B, D)
+        anchors = self.projection(at_length(features, self.feature_length))  # (B, D)
         with torch.no_grad():
-            keys = self.key_projection(self.key_encoder(self.augmented(frame(windows.observations, self.horizon))))
+            later = self.key_encoder(self.augmented(frame(windows.observations, self.horizon)))
+            keys = self.key_projection(at_length(later, self.feature_length))
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(anchors), device=anchors.device)

@@ -19,6 +19,14 @@ def ragged(objective: Objective, batch_size: int, seed: int = 3) -> Windows:
     return windows
 
 
+def as_read(z: torch.Tensor, length: float | None) -> torch.Tensor:
+    """One feature vector as a head reads it: without its mean and of this length; as it is if there is none."""
+    if length is None:
+        return z
+    centred = z - z.mean()
+    return length * centred / centred.norm()
+
+
 def check_gradients(objective: Objective, encoder: Encoder, without: tuple[str, ...] = ("none",)) -> None:
     """
     Every parameter of head and encoder gets a gradient, momentum copies none, and nothing is in both.

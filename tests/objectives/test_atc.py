@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from cpc_rl.objectives.atc import ATC
-from tests.objectives.head_checks import check_beyond_the_end, check_gradients, check_momentum, check_round_trip, ragged
+from tests.objectives.head_checks import (
+    as_read,
+    check_beyond_the_end,
+    check_gradients,
+    check_momentum,
+    check_round_trip,
+    ragged,
+)
 from tests.synthetic import held_out, make_encoder, train
 
 
@@ -16,22 +23,23 @@ def loop_atc(atc: ATC, encoder, windows) -> float:
     for i in batch:
         if not windows.mask[i, k]:
             continue
-        c = atc.compressor(encoder(windows.observations[i, 0][None]))[0]
+        c = atc.compressor(as_read(encoder(windows.observations[i, 0][None])[0], atc.feature_length))
         hidden = torch.relu(atc.predictor[0].weight @ c + atc.predictor[0].bias)
         p = c + atc.predictor[2].weight @ hidden + atc.predictor[2].bias
         scores = {}
         for j in batch:
             if windows.mask[j, k]:
-                key = atc.key_compressor(atc.key_encoder(windows.observations[j, k][None]))[0]
+                key = atc.key_compressor(as_read(atc.key_encoder(windows.observations[j, k][None])[0], atc.feature_length))
                 scores[j] = float(p @ atc.W.weight.T @ key)
         losses.append(math.log(sum(math.exp(s) for s in scores.values())) - scores[i])
     return float(np.mean(losses))
 
 
+@pytest.mark.parametrize("length", [None, 7.0])
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_loss_equals_a_literal_loop(horizon):
+def test_loss_equals_a_literal_loop(horizon, length):
     encoder = make_encoder(16)
-    atc = ATC(encoder, horizon=horizon, latent_dim=8, hidden_dim=12, augment=None)
+    atc = ATC(encoder, horizon=horizon, latent_dim=8, hidden_dim=12, feature_length=length, augment=None)
     for p in [*atc.key_encoder.parameters(), *atc.key_compressor.parameters(), *atc.W.parameters()]:
         p.data.mul_(1.5)  # the copies must be the ones that make the keys
     windows = ragged(atc, 7)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cpc_rl.objectives import CPC
+from tests.objectives.head_checks import as_read
 from tests.synthetic import ACTIONS, held_out, make_encoder, rolling_patterns, train
 
 
@@ -12,7 +13,7 @@ def loop_cpc(cpc: CPC, encoder, windows) -> float:
     """The loss, window by window and step by step, from the paper's equations."""
     observations, actions, mask = windows.observations, windows.actions, windows.mask
     batch_size, length = mask.shape
-    z = [[encoder(observations[b, i][None])[0] for i in range(length)] for b in range(batch_size)]
+    z = [[as_read(encoder(observations[b, i][None])[0], cpc.feature_length) for i in range(length)] for b in range(batch_size)]
     per_step = []
     for k in range(1, cpc.steps + 1):
         losses = []
@@ -37,11 +38,13 @@ def loop_cpc(cpc: CPC, encoder, windows) -> float:
     return float(np.mean(per_step))
 
 
+@pytest.mark.parametrize("length", [None, 7.0])
 @pytest.mark.parametrize("actions", [False, True])
 @pytest.mark.parametrize(("steps", "context"), [(1, 1), (3, 2)])
-def test_loss_equals_a_literal_loop(actions, steps, context):
+def test_loss_equals_a_literal_loop(actions, steps, context, length):
     encoder = make_encoder(16)
-    cpc = CPC(encoder, ACTIONS, horizon=steps, context=context, context_dim=8, actions=actions, augment=None)
+    keywords = {"context_dim": 8, "actions": actions, "feature_length": length, "augment": None}
+    cpc = CPC(encoder, ACTIONS, horizon=steps, context=context, **keywords)
     for p in cpc.parameters():
         p.data.mul_(3)
     assert cpc.horizon == context + steps - 1
@@ -93,7 +96,7 @@ def test_actions_tell_where_the_pattern_goes():
     for actions in (False, True):
         encoder = make_encoder()
         cpc = CPC(encoder, ACTIONS, actions=actions, augment=None)
-        train(cpc, encoder, 160)
+        train(cpc, encoder, 320)
         results.append(held_out(cpc, encoder)["mi_lower_bound"])
     assert results[1] > results[0]
 

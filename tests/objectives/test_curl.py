@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from cpc_rl.objectives import CURL
+from tests.objectives.head_checks import as_read
 from tests.synthetic import held_out, make_encoder, rolling_patterns, train
 
 
-def test_loss_equals_the_papers_pseudocode():
+@pytest.mark.parametrize("length", [None, 7.0])
+def test_loss_equals_the_papers_pseudocode(length):
     encoder = make_encoder()
-    curl = CURL(encoder, augment=None)
+    curl = CURL(encoder, feature_length=length, augment=None)
     curl.W.data.normal_(generator=torch.Generator().manual_seed(1))
     for p in curl.key_encoder.parameters():
         p.data.mul_(1.1)  # the key encoder must be the one that makes the keys
     windows = rolling_patterns(8, 1, 0)
     loss, metrics = curl(encoder, windows)
     images = windows.observations[:, 0]
-    queries, keys = encoder(images), curl.key_encoder(images)
+    queries, keys = ([as_read(z, length) for z in each(images)] for each in (encoder, curl.key_encoder))
     expected = 0.0
     for i in range(8):
         scores = [float(queries[i] @ curl.W @ keys[j]) for j in range(8)]

@@ -1,0 +1,82 @@
+"""What a head makes of the length of an agent's features: nothing."""
+
+import pytest
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from cpc_rl import ContrastiveCallback
+from cpc_rl.nets import at_length
+from cpc_rl.objectives import ATC, CPC, CURL, Objective
+from tests.objectives.head_checks import as_read
+from tests.stamped_env import StampedEnv
+from tests.synthetic import ACTIONS, make_encoder, rolling_patterns
+
+CLASSES = (CPC, CURL, ATC)
+
+
+def loss_and_slopes(cls: type[Objective], length: float | None, factor: float) -> tuple[float, torch.Tensor]:
+    """The loss over features ``factor`` times as long, and how it changes as each of them grows, (N,)."""
+    encoder = make_encoder()
+    for p in encoder.extractors["image"].linear.parameters():  # the last layer, with a ReLU behind it
+        p.data.mul_(factor)
+    torch.manual_seed(1)
+    objective = cls(encoder, ACTIONS, feature_length=length, augment=None)
+    with encoder.recording() as recording:
+        loss, _ = objective(encoder, rolling_patterns(16, objective.horizon + 1, 0))
+    (gradient,) = torch.autograd.grad(loss, recording.features)
+    return float(loss.detach()), (recording.features[0] * gradient).sum(dim=1)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_loss_does_not_depend_on_it_and_cannot_fall_by_it(cls):
+    for length, invariant in [(7.0, True), (None, False)]:
+        losses, slopes = zip(*(loss_and_slopes(cls, length, factor) for factor in (0.01, 1.0, 30.0)), strict=True)
+        assert (max(losses) - min(losses) < 1e-3) == invariant
+        assert (max(float(slope.abs().max()) for slope in slopes) < 1e-4) == invariant
+
+
+@pytest.mark.parametrize("dim", [1, 5, 512])
+def test_vectors_lose_their_mean_and_get_the_length(dim):
+    z = torch.randn(6, dim, generator=torch.Generator().manual_seed(0)) * 1e-3 + 5e-4
+    z[2] = 0.0  # every unit of a layer of ReLUs may be silent
+    read = at_length(z.requires_grad_(), 3.0)
+    for row, vector in zip(read, z, strict=True):
+        expected = as_read(vector, 3.0) if dim > 1 and vector.any() else torch.zeros(dim)
+        torch.testing.assert_close(row, expected, rtol=1e-3, atol=1e-5)
+    read.square().sum().backward()
+    assert torch.isfinite(z.grad).all()
+    assert at_length(z, None) is z
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("length", [0.0, -1.0])
+def test_a_length_that_is_none_is_refused(cls, length):
+    with pytest.raises(ValueError, match="above 0, or None"):
+        cls(make_encoder(), ACTIONS, feature_length=length)
+
+
+@pytest.mark.parametrize("objective", ["cpc", "curl", "atc"])
+def test_a_dqn_keeps_the_length_of_its_features(objective):
+    """As Stable-Baselines3 starts a DQN, its features are short, and a head of plain inner products wants them long."""
+    norms = {}
+    for length in (7.0, None):
+        model = DQN(
+            "CnnPolicy",
+            DummyVecEnv([lambda: StampedEnv(0, "discrete", lengths=(9, 14, 20))]),
+            learning_starts=60,
+            buffer_size=250,
+            batch_size=32,
+            gradient_steps=4,
+            learning_rate=3e-4,
+            seed=0,
+            policy_kwargs={"net_arch": []},
+        )
+        images = torch.randint(0, 256, (32, *model.observation_space.shape), generator=torch.Generator().manual_seed(0)) / 255
+        extractor = model.q_net.features_extractor
+        before = float(extractor(images).norm())
+        callback = ContrastiveCallback(objective, batch_size=32, objective_kwargs={"feature_length": length})
+        model.learn(260, callback=callback)
+        norms[length] = float(extractor(images).norm()) / before
+    assert norms[7.0] < 2
+    assert norms[None] > 2 * norms[7.0]
