@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.arms import parse_arm
-from agents.build import build_callback, build_model, environment_keywords, training_callbacks
+from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
+from benchmarks.small_runs import recipe_training
 from cpc_rl.evaluation.cells import interval_text, table
 from cpc_rl.evaluation.references import load_references
 from cpc_rl.evaluation.suite_report import write_suite_report
 from cpc_rl.evaluation.table import Run, read_runs
-from envs import make_vec_env
 
 ARMS = ("none", "aug", "spr", "aug+spr")
 GAMES = tuple(row.task for row in load_references("atari").rows)
@@ -106,16 +105,13 @@ def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out
 def measure_cost(algorithm: str, arms: list[str], steps: int) -> dict[str, float]:
     """CPU milliseconds of an agent step with its update, one thread."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a run does
     env = f"ALE/{COST_GAME}-v5"
     recipe = load_recipe(env, algorithm)
     found = {}
     for name in arms:
-        arm = parse_arm(name, recipe.objective)
-        keywords = environment_keywords(recipe, pixels=False)
-        vec_env = make_vec_env(env, 1, 0, vec="dummy", lives_as_episodes=recipe.lives_as_episodes, **keywords)
-        model: Any = build_model(recipe, vec_env, arm, 0, "cpu", timesteps=1_000)
+        model, callbacks, vec_env = recipe_training(recipe, env, name, timesteps=1_000)
         model.learning_starts = 100
-        callbacks = training_callbacks(recipe, build_callback(recipe, arm, 0))
         model.learn(120, callback=callbacks)
         seconds = []
         for _ in range(5):

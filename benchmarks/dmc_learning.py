@@ -16,13 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.arms import parse_arm
-from agents.build import build_callback, build_model, environment_keywords
 from agents.recipe import Recipe, load_recipe
-from benchmarks.small_runs import run_command, train_small
+from benchmarks.small_runs import recipe_training, run_command, train_small
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.table import read_runs
-from envs import make_vec_env
 
 ARMS = ("none", "aug", "curl", "aug+curl")
 # Mean and standard deviation at 100,000 environment steps, as published: CURL's and DrQ's papers.
@@ -86,10 +83,7 @@ def cost(env: str, arms: list[str], steps: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     print("| arm | agent step with update, CPU s | over none | without, CPU s |\n|---|---|---|---|")
     for name in arms:
-        arm = parse_arm(name, recipe.objective)
-        vec_env = make_vec_env(env, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
-        model = build_model(recipe, vec_env, arm, 0, "cpu", timesteps=200)
-        callback = build_callback(recipe, arm, 0)
+        model, callback, vec_env = recipe_training(recipe, env, name, timesteps=200)
         began = time.process_time()
         model.learn(20, callback=callback)
         without = (time.process_time() - began) / 20

@@ -19,11 +19,9 @@ from typing import Any
 
 import torch
 
-from agents.arms import parse_arm
-from agents.build import build_callback, build_model, environment_keywords, training_callbacks
 from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
-from envs import make_vec_env
+from benchmarks.small_runs import recipe_training
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.freed_memory > benchmarks/freed_memory.md"
 # environment, algorithm, arm, agent steps to warm up, and to time
@@ -37,19 +35,14 @@ CELLS = (
 )
 
 
-def measure(env: str, algorithm: str, arm_name: str, warm: int, steps: int, keep: bool) -> dict[str, float]:
+def measure(env: str, algorithm: str, arm: str, warm: int, steps: int, keep: bool) -> dict[str, float]:
     """CPU and wall milliseconds of an agent step with its share of the updates, and the pages it had to fetch."""
     if keep and not keep_freed_memory():
         raise RuntimeError("This allocator cannot be told to keep what is freed, or one of its variables is set.")
     torch.set_num_threads(1)
-    recipe = load_recipe(env, algorithm)
-    arm = parse_arm(arm_name, recipe.objective)
-    keywords = environment_keywords(recipe, pixels=False)
-    vec_env = make_vec_env(env, recipe.n_envs, 0, vec="dummy", lives_as_episodes=recipe.lives_as_episodes, **keywords)
-    model: Any = build_model(recipe, vec_env, arm, 0, "cpu", timesteps=1_000)
+    model, callbacks, vec_env = recipe_training(load_recipe(env, algorithm), env, arm, timesteps=1_000)
     if hasattr(model, "learning_starts"):
         model.learning_starts = 100
-    callbacks = training_callbacks(recipe, build_callback(recipe, arm, 0))
     model.learn(warm, callback=callbacks)
     before = model.num_timesteps
     faults, cpu, wall = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time(), time.perf_counter()

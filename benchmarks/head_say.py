@@ -16,14 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.arms import parse_arm
-from agents.build import build_callback, build_model, environment_keywords, training_callbacks
 from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
+from benchmarks.small_runs import recipe_training
 from cpc_rl.injection import Injection
 from cpc_rl.shared_pass import SharedPass
-from envs import make_vec_env
-from envs.reward import ScaledReward
 
 TASKS = ("PixelAcrobot-v0", "PixelCatchBackground-v0", "MiniGrid-Empty-Random-6x6-v0")
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.head_say > benchmarks/head_say.md"
@@ -108,10 +105,7 @@ def measure(env: str, timesteps: int, every: int) -> list[dict[str, float]]:
     """Train, and return a row for every so many minibatches."""
     torch.set_num_threads(1)
     recipe, ledger = load_recipe(env, "ppo"), Ledger(every)
-    arm = parse_arm("cpc", recipe.objective)
-    vec_env = make_vec_env(env, recipe.n_envs, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
-    vec_env = ScaledReward(vec_env, recipe.reward_scale)
-    model = build_model(recipe, vec_env, arm, 0, "cpu", timesteps=recipe.timesteps)
+    model, callbacks, vec_env = recipe_training(recipe, env, "cpc", timesteps=recipe.timesteps)
     watched = Watched(ledger)
     changed: dict[str, Any] = {
         "_watch": lambda *given: watched.on_output(*given),
@@ -120,7 +114,7 @@ def measure(env: str, timesteps: int, every: int) -> list[dict[str, float]]:
     for name, method in changed.items():
         setattr(Injection, name, method)
     try:
-        model.learn(timesteps, callback=training_callbacks(recipe, build_callback(recipe, arm, 0)))
+        model.learn(timesteps, callback=callbacks)
     finally:
         Injection._watch, Injection._share = watched.watch, watched.share  # type: ignore[method-assign]
         vec_env.close()

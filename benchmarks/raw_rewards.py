@@ -5,7 +5,7 @@ PPO on rewards as the environment gives them, with a head and without: what beco
     python -m benchmarks.raw_rewards --env PixelCartPole-v0 --train none cpc --seeds 0 1 2 --log-dir runs/raw --out DIR
 
 The recipe of the pixel control set, but for its scale of the rewards (0.1), which users of Stable-Baselines3 do not have
-unless they ask for it. A run that is cut goes on when the same command is given again. ``--cost`` says nothing here.
+unless they ask for it. A run that is cut goes on when the same command is given again.
 """
 
 from dataclasses import replace
@@ -41,15 +41,7 @@ def report(folder: Path, out: Path | None) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    run_command(
-        "raw_rewards",
-        __doc__,
-        env="PixelAcrobot-v0",
-        timesteps=60_000,
-        train=train,
-        report=report,
-        cost=lambda env, quick: [],
-    )
+    run_command("raw_rewards", __doc__, env="PixelAcrobot-v0", timesteps=60_000, train=train, report=report)
 
 
 if __name__ == "__main__":
