@@ -22,11 +22,13 @@ class Balance(nn.Module):
 
     ``"auto"`` holds ``4 s (1 - s)`` of that. What the head knows is the share of its ceiling that its lower bound of the
     mutual information has reached, a running average; ``s``, cut to 0 .. 1, is that as soon as it rises, sinks to it over some
-    two hundred head steps, and begins at a half. A head that knows all there is has little left in its gradient but noise, one
-    of wrong positives never has anything else, and a ratio that is held makes either as strong as the agent's own. But a head
-    that knows nothing yet, or no longer, may be what keeps the features from collapsing (plain PPO's may do so on rewards that
-    are not scaled: benchmarks/results/raw_rewards), so it is given time. A twentieth is left in any case. For an objective
-    without such a bound it is ``"ratio"``.
+    two hundred head steps, and begins at a half. A head of wrong positives has nothing in its gradient but noise, and a ratio
+    that is held makes it as strong as the agent's own. But a head that knows nothing yet, or no longer, may be what keeps the
+    features from collapsing (plain PPO's may do so on rewards that are not scaled: benchmarks/results/raw_rewards), so it is
+    given time. A twentieth is left in any case. For an objective without such a bound it is ``"ratio"``.
+
+    A head that knows nearly all there is goes on making features longer, if it can, at the agent's cost. One that cannot
+    (:attr:`cpc_rl.Objective.keeps_length`) does no harm then: beyond a half it keeps all of its say.
 
     :param coef: a number, a function of the remaining progress (1 at the start, 0 at the end) as SB3's schedules
         are, ``"auto"`` or ``"ratio"``
@@ -68,7 +70,12 @@ class Balance(nn.Module):
 
     @torch.no_grad()
     def coefficient(
-        self, rl_norm: Tensor | None, auxiliary_norm: Tensor, progress_remaining: float, known: Tensor | None = None
+        self,
+        rl_norm: Tensor | None,
+        auxiliary_norm: Tensor,
+        progress_remaining: float,
+        known: Tensor | None = None,
+        keeps_length: bool = False,
     ) -> Tensor:
         """
         Take this step's norms into account and return the coefficient.
@@ -77,6 +84,7 @@ class Balance(nn.Module):
         :param auxiliary_norm: ``||dL_aux/dz||``, a scalar
         :param progress_remaining: from 1 at the start of training to 0 at its end
         :param known: lower bound of the mutual information over its ceiling, a scalar; ``None`` where there is no such thing
+        :param keeps_length: whether the auxiliary gradient leaves the features' lengths alone
         """
         if rl_norm is not None:
             # A step without a finite norm says nothing about the scale, and would spoil the average for good.
@@ -88,13 +96,13 @@ class Balance(nn.Module):
             return torch.full_like(auxiliary_norm, self.number(progress_remaining))
         # Both averages start at zero and lag alike, so the lag cancels in their quotient.
         held = self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=torch.finfo(torch.float32).tiny)
-        return held if known is None or self.coef == "ratio" else held * self._room(known)
+        return held if known is None or self.coef == "ratio" else held * self._room(known, keeps_length)
 
-    def _room(self, known: Tensor) -> Tensor:
-        """1 where the head knows half or may yet come to know it, next to nothing where it knows everything or never does."""
+    def _room(self, known: Tensor, keeps_length: bool) -> Tensor:
+        """1 where the head knows half or may yet come to know it, next to nothing where it never does."""
         # Bounds of small batches scatter about zero: cut each one there, and nothing would look like something.
         known = torch.nan_to_num(known.to(self.known), neginf=-1.0).clamp(-1, 1)
         self.known.copy_(torch.where(self.known < -1, known, self.known.lerp(known, FOLLOWED)))
         self.credit.copy_(torch.maximum(self.known, self.credit.lerp(self.known, FORGOTTEN)))
-        share = self.credit.clamp(min=0)
+        share = self.credit.clamp(0, 0.5) if keeps_length else self.credit.clamp(min=0)
         return (4 * share * (1 - share)).clamp(min=LEAST)

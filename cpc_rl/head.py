@@ -136,7 +136,9 @@ class Head:
             )
         at_outputs = [(z, g) for z, g in zip(outputs, gradients, strict=False) if g is not None]
         norm = _norm(loss, recording, at_outputs, gradients[len(outputs) : len(outputs) + len(places)])
-        coef = term.weight * term.balance.coefficient(rl_norm, norm, progress_remaining, _known(metrics))
+        coef = term.weight * term.balance.coefficient(
+            rl_norm, norm, progress_remaining, _known(metrics), term.objective.keeps_length
+        )
         metrics["coef"] = coef
         if rl_norm is not None:
             metrics["gradient_ratio"] = coef * norm / rl_norm.clamp(min=torch.finfo(torch.float32).tiny)

@@ -7,8 +7,10 @@ import torch
 
 from cpc_rl import ContrastiveCallback
 from cpc_rl.balance import Balance
+from cpc_rl.objectives import CPC
 from cpc_rl.shared import Shared
 from tests.algorithms import make_model
+from tests.synthetic import make_encoder
 
 ONE, RL_NORM, AUXILIARY_NORM = torch.tensor(1.0), torch.tensor(6.0), torch.tensor(2.0)
 
@@ -19,16 +21,24 @@ def test_the_ratio_is_held_whatever_the_head_knows():
         assert float(coef * AUXILIARY_NORM / RL_NORM) == pytest.approx(0.5)
 
 
-def said(balance: Balance, known: float, steps: int = 1) -> float:
+def said(balance: Balance, known: float, steps: int = 1, keeps_length: bool = False) -> float:
     """The share of the ratio that is held after so many more batches of which so much is known."""
     for _ in range(steps):
-        coef = balance.coefficient(RL_NORM, AUXILIARY_NORM, 1.0, torch.tensor(known))
+        coef = balance.coefficient(RL_NORM, AUXILIARY_NORM, 1.0, torch.tensor(known), keeps_length)
     return float(coef * AUXILIARY_NORM / RL_NORM) / balance.ratio
 
 
 @pytest.mark.parametrize(("known", "share"), [(0.5, 1.0), (0.6, 0.96), (0.95, 0.19), (1.0, 0.05)])
 def test_auto_gives_a_head_the_less_say_the_more_it_knows_beyond_a_half(known, share):
     assert said(Balance("auto", 0.5), known) == pytest.approx(share, abs=1e-6)
+
+
+@pytest.mark.parametrize(("known", "share"), [(0.5, 1.0), (0.6, 1.0), (0.95, 1.0), (1.0, 1.0)])
+def test_a_head_that_cannot_lengthen_features_keeps_all_of_its_say(known, share):
+    balance = Balance("auto", 0.5)
+    assert said(balance, known, keeps_length=True) == pytest.approx(share, abs=1e-6)
+    assert said(balance, 0.0, 900, keeps_length=True) == pytest.approx(0.05, abs=5e-3)  # until it knows nothing
+    assert [CPC(make_encoder(), 4, feature_length=length).keeps_length for length in (7.0, None)] == [True, False]
 
 
 @pytest.mark.parametrize("known", [-3.0, -0.1, 0.0])
@@ -75,7 +85,9 @@ def test_once_its_time_is_over_the_agent_hardly_hears_a_head_of_wrong_positives(
                     head.terms["cpc"].balance.credit.zero_()
                 self._injections[0].report = lambda metrics, windows: seen.append(float(metrics["cpc"]["gradient_ratio"]))
 
-        make_model("PPO", 2, n_epochs=4).learn(256, callback=Watch("cpc", {"shuffled": True}, coef=coef, batch_size=16))
+        make_model("PPO", 2, n_epochs=4).learn(
+            256, callback=Watch("cpc", {"shuffled": True, "feature_length": None}, coef=coef, batch_size=16)
+        )
         shares[coef] = sum(seen) / len(seen)
     assert shares["ratio"] > 0.5 and shares["auto"] < 0.2 * shares["ratio"]
 
@@ -95,7 +107,7 @@ def test_telling_the_kinds_of_keys_apart_is_no_information():
     """Keys of frame 0 are another kind than the positives. A head that knows a key's kind alone knows nothing."""
     torch.manual_seed(0)
     model = make_model("PPO", 2)
-    callback = ContrastiveCallback("cpc", batch_size=16)
+    callback = ContrastiveCallback("cpc", {"feature_length": None}, batch_size=16)
     model.learn(64, callback=callback)
     (head,) = callback.heads.values()
     objective, size = head.terms["cpc"].objective, 16

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length, mlp
+from cpc_rl.nets import at_length, check_length, mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -33,6 +33,8 @@ class ATC(ContrastiveObjective):
     :param latent_dim: length of a code. The authors take 128 on DMControl and 256 elsewhere
     :param hidden_dim: of the anchor's predictor
     :param tau: step of the momentum copies towards the online modules, after every update
+    :param feature_length: the head reads features without their mean and of this length, so that it cannot gain by making
+        the agent's longer (:func:`cpc_rl.nets.at_length`); features as they are if ``None``, as in the authors' code
     :param temperature: divides the scores
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -50,7 +52,7 @@ class ATC(ContrastiveObjective):
         latent_dim: int = 128,
         hidden_dim: int = 512,
         tau: float = 0.01,
-        feature_length: float | None = FEATURE_LENGTH,
+        feature_length: float | None = None,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -70,6 +72,7 @@ class ATC(ContrastiveObjective):
         )
         check_tau(tau)
         check_length(feature_length)
+        self.keeps_length = feature_length is not None
         self.tau, self.feature_length = tau, feature_length
         self.takes_next_keys = horizon == 1
         self.compressor = nn.Linear(encoder.features_dim, latent_dim)

@@ -31,6 +31,7 @@ class Objective(nn.Module):
     can_share: bool = False  # takes features that the algorithm has computed, where there are any
     takes_next_keys: bool = False  # and of the frame after its anchor, see cpc_rl.shared.Shared
     local: bool = False  # reads feature maps: gradient norms are then taken there
+    keeps_length: bool = False  # reads features of one length, and cannot gain by making the agent's longer
 
     def __init__(
         self,

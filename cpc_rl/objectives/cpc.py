@@ -73,6 +73,7 @@ class CPC(ContrastiveObjective):
         if horizon < 1 or context < 1:
             raise ValueError(f"horizon is {horizon} and context is {context}, but CPC needs at least one of each.")
         check_length(feature_length)
+        self.keeps_length = feature_length is not None
         if actions:
             self.require_actions(action_dim)
         self.steps, self.feature_length = horizon, feature_length

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length
+from cpc_rl.nets import at_length, check_length
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -30,8 +30,8 @@ class CURL(ContrastiveObjective):
     :param horizon: steps from the anchor to its key; 0 as in the paper
     :param latent_dim: length of the vectors that are contrasted, by a linear layer; the features themselves if ``None``
     :param feature_length: the head reads features without their mean and of this length, so that it cannot gain by making
-        the agent's longer (:func:`cpc_rl.nets.at_length`). The paper's encoder ends in a layer normalisation
-        and tanh of its own; ``None`` for features as they are
+        the agent's longer (:func:`cpc_rl.nets.at_length`); features as they are if ``None``. The paper's encoder ends in a
+        layer normalisation and tanh of its own
     :param temperature: divides the scores; the paper has none
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -47,7 +47,7 @@ class CURL(ContrastiveObjective):
         tau: float = 0.05,
         horizon: int = 0,
         latent_dim: int | None = None,
-        feature_length: float | None = FEATURE_LENGTH,
+        feature_length: float | None = None,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -68,6 +68,7 @@ class CURL(ContrastiveObjective):
         )
         check_tau(tau)
         check_length(feature_length)
+        self.keeps_length = feature_length is not None
         self.tau, self.feature_length = tau, feature_length
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)

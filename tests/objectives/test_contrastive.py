@@ -55,7 +55,7 @@ def loop_curl(curl: CURL, encoder, windows, rules: Negatives) -> tuple[float, fl
 @torch.no_grad()
 def test_loss_has_the_negatives_chosen_and_the_bound_always_the_whole_batch(rules):
     encoder = make_encoder(16)
-    curl = CURL(encoder, negatives=rules, feature_length=None, augment=None)
+    curl = CURL(encoder, negatives=rules, augment=None)
     windows = windows_of_few_trajectories(10, 1)
     metrics = curl(encoder, windows)[1]
     loss, bound = loop_curl(curl, encoder, windows, rules)
@@ -67,7 +67,7 @@ def test_loss_has_the_negatives_chosen_and_the_bound_always_the_whole_batch(rule
 
 def test_a_queue_holds_earlier_batches_keys_and_is_told_apart_from_alone():
     encoder = make_encoder(16)
-    curl = CURL(encoder, negatives={"source": "queue", "queue_size": 12}, feature_length=None, augment=None)
+    curl = CURL(encoder, negatives={"source": "queue", "queue_size": 12}, augment=None)
     batches = [rolling_patterns(8, 1, seed) for seed in range(3)]
     first = curl(encoder, batches[0])[0]
     assert float(first.detach()) == 0.0 and torch.isfinite(torch.autograd.grad(first, curl.W)[0]).all()  # an empty queue
@@ -92,7 +92,7 @@ def test_a_queue_holds_earlier_batches_keys_and_is_told_apart_from_alone():
     within = [math.log(8) - math.log(sum(math.exp(s) for s in row)) for row in (anchors @ curl.W @ keys.T).tolist()]
     bound = sum(w + float((a @ curl.W @ k).detach()) for w, a, k in zip(within, anchors, keys, strict=True)) / 8
     assert float(metrics["mi_lower_bound"]) == pytest.approx(bound, rel=1e-3, abs=1e-4)
-    again = CURL(encoder, negatives={"source": "queue", "queue_size": 12}, feature_length=None, augment=None)
+    again = CURL(encoder, negatives={"source": "queue", "queue_size": 12}, augment=None)
     again.load_state_dict(curl.state_dict())
     assert float(again(encoder, batches[2])[0].detach()) == float(loss.detach())
 
