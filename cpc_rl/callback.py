@@ -39,9 +39,10 @@ class ContrastiveCallback(BaseCallback):
     :param coef: weight of the auxiliary loss: a number, a schedule (from the remaining progress, 1 to 0), ``"ratio"``, which
         holds the norm of the auxiliary gradient at the features at ``gradient_ratio`` times that of the agent's own, or
         ``"auto"``, which holds as much of that as the head has to teach: ``4 s (1 - s)``, with ``s`` its bound of the mutual
-        information over the ceiling, which begins at a half and sinks slowly (all of it for objectives without a bound). In
-        separate mode ``"auto"`` and ``"ratio"`` are 1, for Adam sets the scale there. With 0 the head learns and the agent is
-        bit-identical to one without the callback.
+        information over the ceiling, which begins at a half and sinks slowly (all of it for objectives without a bound, and
+        beyond a half for those that leave the features' lengths alone, as ``cpc`` does). In separate mode ``"auto"``
+        and ``"ratio"`` are 1, for Adam sets the scale there. With 0 the head learns and the agent is bit-identical to one
+        without the callback.
     :param gradient_ratio: the ratio that ``coef="ratio"`` holds, and ``"auto"`` at most
     :param encoder: which extractor the head trains where actor and critic have one each: ``"critic"``, ``"actor"``, ``"both"``
         (a head for each) or ``"tied"`` (the critic's, which the actor reads detached, as CURL and DrQ do)
