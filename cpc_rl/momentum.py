@@ -1,7 +1,8 @@
 """Momentum (exponential moving average) copies of modules, as MoCo (He et al. 2020) and CURL (Laskin et al. 2020) use them."""
 
 import copy
-from typing import TypeVar
+from collections import OrderedDict
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def momentum_copy(module: Module) -> Module:
-    """A deep copy of the module whose parameters take no gradient."""
-    return copy.deepcopy(module).requires_grad_(False)
+    """
+    A deep copy of the module whose parameters take no gradient, without its forward hooks: they watch that module, and a bound
+    method among them would take along whatever its object holds. Hooks before the forward pass stay, for they may make the
+    weights (spectral normalisation).
+    """
+    without = {id(part._forward_hooks): OrderedDict[int, Any]() for part in module.modules()}
+    return copy.deepcopy(module, without).requires_grad_(False)
 
 
 def check_tau(tau: float, whose: str = "momentum encoder") -> None:

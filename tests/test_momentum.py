@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -24,3 +26,22 @@ def test_the_copy_moves_exactly_as_its_formula_says():
 def test_other_structures_are_refused():
     with pytest.raises(ValueError, match="structure"):
         momentum_update(nn.Linear(2, 2), nn.Linear(2, 3), 0.1)
+
+
+def test_the_copy_leaves_forward_hooks_behind_and_keeps_what_makes_the_weights():
+    class Watch:
+        def __init__(self):
+            self.seen, self.lock = 0, threading.Lock()  # which no copy can take along
+
+        def on_forward(self, module, inputs, output):
+            self.seen += 1
+
+    watch = Watch()
+    module = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 2)), nn.ReLU())
+    for part in module.modules():
+        part.register_forward_hook(watch.on_forward)
+    copied = momentum_copy(module)
+    torch.testing.assert_close(copied.eval()(torch.ones(1, 3)), module.eval()(torch.ones(1, 3)))
+    assert watch.seen == 3
+    copied[0].register_forward_hook(lambda *given: None)
+    assert len(module[0]._forward_hooks) == 1 and len(copied[1]._forward_hooks) == 0
