@@ -94,7 +94,7 @@ def at_length(features: Tensor, length: float | None) -> Tensor:
     https://arxiv.org/abs/1607.06450), scaled.
 
     An inner product grows with its factors. A head that scores an agent's features as they are gains most, and first, by
-    making them longer: a DQN's forty times in three hundred updates, its own last layer then overshoots with every step
+    making them longer: a DQN's thirty times in two hundred updates, its own last layer then overshoots with every step
     (benchmarks/feature_length.md). The gradient through this one is at right angles to the features: their length stays the
     agent's own affair, and what the head learns does not depend on it.
 
