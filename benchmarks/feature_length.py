@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
@@ -65,7 +65,7 @@ class Watch(BaseCallback):
 
         head.gradient = told  # type: ignore[method-assign]
 
-    def on_features(self, output: Tensor) -> None:
+    def on_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.requires_grad:  # not while it acts
             z = output.detach()
             self.rows.append((float(z.norm(dim=1).mean()), float((z - z.mean(dim=0)).norm(dim=1).mean())))
@@ -86,8 +86,7 @@ def measure(env: str, algorithm: str, arm: str, length: float | None, timesteps:
     model, callbacks, vec_env = recipe_training(recipe, env, arm, timesteps=recipe.timesteps)
     policy, watch = model.policy, Watch(callbacks[-1] if callbacks else None)
     extractor = policy.q_net.features_extractor if hasattr(policy, "q_net") else policy.features_extractor
-    # A function, not a method: momentum encoders copy the extractor with its hooks, and a method would take the model along.
-    extractor.register_forward_hook(lambda module, inputs, output: watch.on_features(output))
+    extractor.register_forward_hook(watch.on_features)
     model.learn(timesteps, callback=[*callbacks, watch])
     vec_env.close()
     return [{"update": update, **watch.at(update)} for update in updates if update <= len(watch.rows)]

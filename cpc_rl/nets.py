@@ -106,9 +106,3 @@ def at_length(features: Tensor, length: float | None) -> Tensor:
         return features
     # eps far below torch's own 1e-5: features of a young network may be small, and are not to gain by becoming larger.
     return length / math.sqrt(features.shape[-1]) * F.layer_norm(features, features.shape[-1:], eps=1e-10)
-
-
-def check_length(length: float | None) -> None:
-    """:raises ValueError: if it is neither ``None`` nor above 0"""
-    if length is not None and not length > 0:
-        raise ValueError(f"feature_length is {length}, but it is the length that features are brought to: above 0, or None.")

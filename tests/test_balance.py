@@ -33,10 +33,10 @@ def test_auto_gives_a_head_the_less_say_the_more_it_knows_beyond_a_half(known, s
     assert said(Balance("auto", 0.5), known) == pytest.approx(share, abs=1e-6)
 
 
-@pytest.mark.parametrize(("known", "share"), [(0.5, 1.0), (0.6, 1.0), (0.95, 1.0), (1.0, 1.0)])
-def test_a_head_that_cannot_lengthen_features_keeps_all_of_its_say(known, share):
+@pytest.mark.parametrize("known", [0.5, 0.6, 0.95, 1.0])
+def test_a_head_that_cannot_lengthen_features_keeps_all_of_its_say(known):
     balance = Balance("auto", 0.5)
-    assert said(balance, known, keeps_length=True) == pytest.approx(share, abs=1e-6)
+    assert said(balance, known, keeps_length=True) == pytest.approx(1.0, abs=1e-6)
     assert said(balance, 0.0, 900, keeps_length=True) == pytest.approx(0.05, abs=5e-3)  # until it knows nothing
     assert [CPC(make_encoder(), 4, feature_length=length).keeps_length for length in (7.0, None)] == [True, False]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import at_length, check_length, mlp
+from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -69,11 +69,10 @@ class ATC(ContrastiveObjective):
             augment=augment,
             shuffled=shuffled,
             queue_dim=latent_dim,
+            feature_length=feature_length,
         )
         check_tau(tau)
-        check_length(feature_length)
-        self.keeps_length = feature_length is not None
-        self.tau, self.feature_length = tau, feature_length
+        self.tau = tau
         self.takes_next_keys = horizon == 1
         self.compressor = nn.Linear(encoder.features_dim, latent_dim)
         self.predictor = mlp(latent_dim, hidden_dim, latent_dim)
@@ -88,13 +87,13 @@ class ATC(ContrastiveObjective):
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
-        c = self.compressor(at_length(features, self.feature_length))  # (B, D)
+        c = self.compressor(self.read(features))  # (B, D)
         with torch.no_grad():
             if shared is not None and shared.next_keys is not None and self.horizon == 1:
                 later = shared.next_keys  # a target network is a momentum encoder too
             else:
                 later = self.key_encoder(self.augmented(frame(windows.observations, self.horizon)))
-            keys = self.key_compressor(at_length(later, self.feature_length))  # (B, D)
+            keys = self.key_compressor(self.read(later))  # (B, D)
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(c), device=c.device)

@@ -12,6 +12,7 @@ from cpc_rl.estimators import ESTIMATORS, mine
 from cpc_rl.key_queue import KeyQueue
 from cpc_rl.losses import Contrast, contrast_metrics, info_nce, masked_mean
 from cpc_rl.negatives import Negatives, Origin, fingerprints, make_negatives
+from cpc_rl.nets import at_length
 from cpc_rl.objectives.base import Objective
 from cpc_rl.sampling import Windows
 from cpc_rl.scores import log_mean_exp
@@ -45,6 +46,7 @@ class ContrastiveObjective(Objective):
     :param negatives: a name from :data:`cpc_rl.negatives.NEGATIVES`, :class:`cpc_rl.Negatives`, or its keywords
     :param estimator: the bound that is maximised: ``"infonce"``, or another of :mod:`cpc_rl.estimators`
     :param queue_dim: length of a key, where the objective has one kind of keys and so may have a queue of them
+    :param feature_length: what :meth:`read` brings features to; ``None`` leaves them as they are
     :raises ValueError: if one makes no sense
     """
 
@@ -63,13 +65,19 @@ class ContrastiveObjective(Objective):
         augment: Any = "random_shift",
         shuffled: bool = False,
         queue_dim: int | None = None,
+        feature_length: float | None = None,
     ) -> None:
         super().__init__(encoder, action_dim, horizon=horizon, augment=augment, shuffled=shuffled)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}, but scores are divided by it: it must be above 0.")
         if estimator not in ESTIMATOR_NAMES:
             raise ValueError(f"There is no estimator {estimator!r}; there are {', '.join(ESTIMATOR_NAMES)}.")
-        self.temperature, self.estimator = temperature, estimator
+        if feature_length is not None and not feature_length > 0:
+            raise ValueError(
+                f"feature_length is {feature_length}, but it is the length that features are brought to: above 0, or None."
+            )
+        self.temperature, self.estimator, self.feature_length = temperature, estimator, feature_length
+        self.keeps_length = feature_length is not None
         self.negatives = make_negatives(negatives)
         self.per_trajectory = self.negatives.per_trajectory
         self.queue: KeyQueue | None = None
@@ -84,6 +92,10 @@ class ContrastiveObjective(Objective):
         if estimator == "mine":
             self.register_buffer("log_running_mean", torch.full((), -torch.inf))
         self._fresh: tuple[Tensor, Origin] | None = None
+
+    def read(self, features: Tensor) -> Tensor:
+        """Features ``(..., F)`` as the head reads them: see :func:`cpc_rl.nets.at_length`."""
+        return at_length(features, self.feature_length)
 
     def origin(self, windows: Windows, first: int = 0, last: int | None = None) -> Origin:
         """

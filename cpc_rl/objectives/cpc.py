@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import FEATURE_LENGTH, at_length, check_length
+from cpc_rl.nets import FEATURE_LENGTH
 from cpc_rl.objectives.base import flatten_time, frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -69,14 +69,13 @@ class CPC(ContrastiveObjective):
             augment=augment,
             shuffled=shuffled,
             queue_dim=dim,
+            feature_length=feature_length,
         )
         if horizon < 1 or context < 1:
             raise ValueError(f"horizon is {horizon} and context is {context}, but CPC needs at least one of each.")
-        check_length(feature_length)
-        self.keeps_length = feature_length is not None
         if actions:
             self.require_actions(action_dim)
-        self.steps, self.feature_length = horizon, feature_length
+        self.steps = horizon
         self.actions = actions
         self.single = self.can_share = self.takes_next_keys = context == 1  # an algorithm has the features of one frame
         self.context_gru = nn.GRU(encoder.features_dim + (action_dim if actions else 0), context_dim, batch_first=True)
@@ -96,7 +95,7 @@ class CPC(ContrastiveObjective):
         if shared is not None:
             return self._shared_forward(encoder, windows, shared)
         batch_size, length = windows.mask.shape
-        features = at_length(encoder(self.augmented(flatten_time(windows.observations))), self.feature_length)  # (B * L, F)
+        features = self.read(encoder(self.augmented(flatten_time(windows.observations))))  # (B * L, F)
         contexts = self.context(features.unflatten(0, (batch_size, length)), windows.actions)  # (B, L, H)
         keys, keys_at = self.projection(features), self.origin(windows)  # (B * L, D)
         columns = torch.arange(batch_size * length, device=features.device).view(batch_size, length)
@@ -118,7 +117,7 @@ class CPC(ContrastiveObjective):
                 else encoder(self.augmented(frame(windows.observations, k)))
                 for k in range(1, length)
             ]
-        features = at_length(torch.stack([shared.anchors, *later], dim=1), self.feature_length)  # (B, L, F)
+        features = self.read(torch.stack([shared.anchors, *later], dim=1))  # (B, L, F)
         contexts = self.context(features[:, :1], windows.actions[:, :0])  # (B, 1, H)
         # The positives take no gradient. If frame 0 took one as a negative, features would only ever be pushed, and run away.
         keys, keys_at = self.projection(features.detach().flatten(0, 1)), self.origin(windows)  # (B * L, D)

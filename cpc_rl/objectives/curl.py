@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import at_length, check_length
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -65,11 +64,10 @@ class CURL(ContrastiveObjective):
             augment=augment,
             shuffled=shuffled,
             queue_dim=dim,
+            feature_length=feature_length,
         )
         check_tau(tau)
-        check_length(feature_length)
-        self.keeps_length = feature_length is not None
-        self.tau, self.feature_length = tau, feature_length
+        self.tau = tau
         self.projection = nn.Identity() if latent_dim is None else nn.Linear(encoder.features_dim, latent_dim)
         self.key_encoder = momentum_copy(encoder)
         self.key_projection = momentum_copy(self.projection)
@@ -77,10 +75,10 @@ class CURL(ContrastiveObjective):
 
     def forward(self, encoder: Encoder, windows: Windows, shared: Shared | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         features = encoder(self.augmented(frame(windows.observations, 0))) if shared is None else shared.anchors  # (B, F)
-        anchors = self.projection(at_length(features, self.feature_length))  # (B, D)
+        anchors = self.projection(self.read(features))  # (B, D)
         with torch.no_grad():
             later = self.key_encoder(self.augmented(frame(windows.observations, self.horizon)))
-            keys = self.key_projection(at_length(later, self.feature_length))
+            keys = self.key_projection(self.read(later))
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(anchors), device=anchors.device)

@@ -67,9 +67,7 @@ def test_a_dqn_keeps_the_length_of_its_features():
     for length in (7.0, None):
         model = DQN(
             "CnnPolicy",
-            DummyVecEnv(
-                [lambda: TransformReward(StampedEnv(0, "discrete", lengths=(9, 14, 20)), lambda reward: 0.01 * reward)]
-            ),
+            DummyVecEnv([make]),
             learning_starts=60,
             buffer_size=250,
             batch_size=32,
