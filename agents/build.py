@@ -22,6 +22,7 @@ import cpc_rl
 from agents.algorithms import check_action_space, find_algorithm
 from agents.arms import Arm
 from agents.errors import UserError
+from agents.memory import put_channels_last
 from agents.recipe import Recipe
 from agents.schedules import EntropySchedule, read_hyperparameters, read_value
 from cpc_rl.extractors import (
@@ -106,6 +107,8 @@ def build_model(
         model = algorithm(policy, vec_env, seed=seed, device=device, policy_kwargs=policy_kwargs, **keywords)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise UserError(f"The recipe does not fit {algorithm.__name__}: {' '.join(str(error).split())}.") from error
+    if recipe.channels_last:
+        put_channels_last(model)
     # Travels in the model's zip as text, so that a saved model says what its actions and pictures mean.
     model.environment_settings = json.dumps(asdict(recipe.environment))  # type: ignore[attr-defined]
     return model

@@ -1,7 +1,10 @@
-"""How a training's process keeps memory: what it frees stays its own, as the next update asks for the same again."""
+"""How a training's process uses memory: what it frees stays its own, and convolutions find their weights in a quick order."""
 
 import ctypes
 import os
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 # glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -26,3 +29,17 @@ def keep_freed_memory() -> bool:
     if any(name in os.environ for name in VARIABLES):
         return False
     return all([mallopt(MMAP_THRESHOLD, 2**25), mallopt(TRIM_THRESHOLD, 2**31 - 1)])
+
+
+def put_channels_last(model: BaseAlgorithm) -> None:
+    """
+    Store the weights of the policy's convolutions with the channels last, if it is on a CPU.
+
+    PyTorch's CPU convolutions then learn 1.3 to 1.7 times as fast (benchmarks/channels_last.md). Nothing but the order of the
+    numbers in memory changes; sums are made in another order, so results differ by rounding. Copies of the policy and of its
+    weights keep the order, a loaded model does not. What it does on a GPU has not been measured, so there it does nothing.
+
+    :param model: just built, or just loaded
+    """
+    if model.device.type == "cpu":
+        model.policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors alone

@@ -77,6 +77,7 @@ class Recipe:
     objective_kwargs: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the objective's name
     callback: dict[str, Any] = field(default_factory=dict)  # ContrastiveCallback's other keywords
     replay_buffer: str = "frames"  # each frame stored once, or "stock"; without a stack always Stable-Baselines3's own
+    channels_last: bool = False  # how a CPU stores the convolutions' weights, see agents.memory.put_channels_last
     augmentation: str = "random_shift"  # of the RL batch, in the arms that have one
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 

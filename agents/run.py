@@ -26,7 +26,7 @@ from agents.errors import UserError
 from agents.evaluation import FINAL_SEEDS, Evaluation, Evaluator, interrupts_ignored
 from agents.files import whole_file, write_text
 from agents.logs import make_logger, restore_pending
-from agents.memory import keep_freed_memory
+from agents.memory import keep_freed_memory, put_channels_last
 from agents.randomness import training_seed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
@@ -81,6 +81,8 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         callback = build_callback(configuration.recipe, arm, configuration.seed)
         if checkpoint and progress:
             model = load_model(checkpoint, configuration.recipe.algorithm, vec_env, machine.device)
+            if configuration.recipe.channels_last:
+                put_channels_last(model)
             folder.sweep()
             folder.cut_logs(progress.log_lengths)
         else:

@@ -230,7 +230,16 @@ def test_killed_in_the_middle_of_a_rollout(tmp_path: Path) -> None:
     assert updates[: len(rollouts) - 1] == rollouts[1:]  # an update is logged with the rollout after it
 
 
-def test_resuming_twice_from_one_checkpoint_gives_one_result(tmp_path: Path) -> None:
+def test_resuming_twice_from_one_checkpoint_gives_one_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts: list[bool] = []
+    begin = RunCallback._on_training_start
+
+    def watched(self: RunCallback) -> None:
+        weights = [parameter for parameter in self.model.policy.parameters() if parameter.ndim == 4]
+        layouts.extend(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+        begin(self)
+
+    monkeypatch.setattr(RunCallback, "_on_training_start", watched)
     assert start(tmp_path / "a", "ppo", "cpc", 6) == -signal.SIGKILL
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     configuration = tiny_configuration("ppo", "cpc")
@@ -239,6 +248,7 @@ def test_resuming_twice_from_one_checkpoint_gives_one_result(tmp_path: Path) -> 
     first, second = (load_model(list_checkpoints(folder)[-1], "ppo", vec_env, "cpu") for folder in zips)
     assert same(first.get_parameters(), second.get_parameters())
     assert same(stored_state(first), stored_state(second))
+    assert layouts and all(layouts)  # as the tiny recipe asks, after loading too
 
 
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
-"""What is counted are the pages that a process fetches, in processes of their own: the setting cannot be taken back."""
+"""The pages that a process fetches, counted in processes of their own (the setting cannot be undone); the weights' order."""
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.memory import VARIABLES
+from agents.memory import VARIABLES, put_channels_last
+from agents.recipe import load_recipe
+from benchmarks.small_runs import recipe_training
 
 PROGRAM = """
 import ctypes, resource
@@ -46,3 +51,24 @@ def test_a_variable_of_the_users_stands(name: str) -> None:
     assert kept == 0
     if possible:  # 128 KiB, so every array goes back to the system
         assert pages > 4_000
+
+
+def has_channels_last(model: BaseAlgorithm) -> bool:
+    return all(p.is_contiguous(memory_format=torch.channels_last) for p in model.policy.parameters() if p.ndim == 4)
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "dqn"])
+def test_a_recipe_says_whether_the_channels_come_last(algorithm: str) -> None:
+    recipe = load_recipe("PixelCartPole-v0", algorithm)
+    for wanted in (False, True):
+        training = recipe_training(replace(recipe, channels_last=wanted), "PixelCartPole-v0", "none", timesteps=100)
+        training.vec_env.close()
+        assert has_channels_last(training.model) == wanted
+
+
+def test_on_other_devices_nothing_is_done() -> None:
+    training = recipe_training(load_recipe("PixelCartPole-v0", "ppo"), "PixelCartPole-v0", "none", timesteps=100)
+    training.vec_env.close()
+    training.model.device = torch.device("cuda")
+    put_channels_last(training.model)
+    assert not has_channels_last(training.model)

@@ -101,6 +101,7 @@ def tiny_recipe(algorithm: str = "ppo", objective: str = "curl") -> Recipe:
         environment=EnvironmentSettings(frame_stack=2, size=36),
         extractor={"name": "nature_cnn", "features_dim": 16},
         objective=objective,
+        channels_last=True,
         callback={"batch_size": 4},
         evaluation=EvaluationSettings(count=3, episodes=2, final_episodes=3),
     )

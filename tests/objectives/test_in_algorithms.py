@@ -1,5 +1,6 @@
 """Every objective at work in PPO, SAC and DQN, on tiny images."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cpc_rl import OBJECTIVES, ContrastiveCallback
@@ -39,13 +41,13 @@ class TwoCameras(gym.ObservationWrapper):
         return {"left": observation, "right": np.pad(observation[:1, ::-1], ((0, 0), (2, 2), (2, 2)))}
 
 
-def make_model(name: str, two_cameras: bool) -> BaseAlgorithm:
+def make_model(name: str, two_cameras: bool, **more: Any) -> BaseAlgorithm:
     def make() -> gym.Env:
         env: gym.Env = StampedEnv(0, "box" if name == "SAC" else "discrete", lengths=LENGTHS)
         return TwoCameras(env) if two_cameras else env
 
     small = {"cnn_output_dim": 16} if two_cameras else {"features_dim": 16}
-    policy_kwargs: dict[str, Any] = {"features_extractor_kwargs": small, "net_arch": [16]}
+    policy_kwargs: dict[str, Any] = {"features_extractor_kwargs": small, "net_arch": [16], **more}
     policy = "MultiInputPolicy" if two_cameras else "CnnPolicy"
     return ALGORITHMS[name](policy, DummyVecEnv([make]), seed=0, policy_kwargs=policy_kwargs, **SETTINGS[name])
 
@@ -83,3 +85,21 @@ def test_three_hundred_steps(name, algorithm):
     assert len(ratios) >= len(reports) - 1  # before its first gradient the agent's norm at a feature map is not known
     assert 0.2 < float(np.median(ratios)) < 5.0
     assert hooks_left(model) == 0
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_layout_of_the_convolutions_is_kept_and_changes_rounding_alone(name, algorithm):
+    moves = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        model = make_model(algorithm, name == "multiview", optimizer_class=torch.optim.SGD)  # Adam blows rounding up
+        model.lr_schedule = lambda _: 0.01  # DQN's own moves hardly anything without Adam
+        encoder = next(part for part in model.policy.modules() if isinstance(part, BaseFeaturesExtractor))
+        model.policy.to(memory_format=memory_format)
+        before, callback = copy.deepcopy(encoder), ContrastiveCallback(name, batch_size=BATCH)
+        model.learn(84, callback=callback)  # the first updates
+        assert all(p.is_contiguous(memory_format=memory_format) for p in model.policy.parameters() if p.ndim == 4)
+        moves.append([new.detach() - old.detach() for new, old in zip(encoder.parameters(), before.parameters(), strict=True)])
+    for first, second in zip(*moves, strict=True):
+        assert first.abs().max() > 1e-6
+        torch.testing.assert_close(first, second, rtol=0, atol=0.01 * float(first.abs().max()))

@@ -1,0 +1,121 @@
+"""
+What it brings on a CPU that convolutions keep their weights with the channels last (``agents.memory.put_channels_last``).
+
+    OMP_NUM_THREADS=1 python -m benchmarks.channels_last > benchmarks/channels_last.md
+
+Two tables: a learning pass (forward and backward) through each features extractor, and an agent step with its share of the
+updates, as recipes have them. The two layouts run in turn in one process; medians of the rounds, which begin after one that
+warms up. The last line holds all figures as one JSON object.
+"""
+
+import argparse
+import copy
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from agents.build import EXTRACTORS
+from agents.memory import keep_freed_memory
+from agents.recipe import load_recipe
+from benchmarks.small_runs import Training, recipe_training
+
+COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.channels_last > benchmarks/channels_last.md"
+PASSES = [(name, size, batch) for name in EXTRACTORS if name != "vit" for size, batch in ((48, 128), (64, 128), (84, 32))]
+# environment, algorithm, arm, agent steps to time (rollouts are collected whole)
+TRAININGS = (
+    ("PixelCartPole-v0", "ppo", "none", 1_024),
+    ("PixelCartPole-v0", "ppo", "cpc", 1_024),
+    ("CarRacing-v2", "ppo", "none", 2_048),
+    ("PixelCatch-v0", "dqn", "none", 200),
+    ("PixelCatch-v0", "dqn", "cpc", 200),
+    ("ALE/Boxing-v5", "qrdqn", "none", 100),
+    ("ALE/Boxing-v5", "qrdqn", "aug+cpc", 100),
+)
+Pair = tuple[float, float]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def in_turn(both: tuple[Callable[[], object], Callable[[], object]], rounds: int) -> Pair:
+    """Median CPU seconds of each, run in turn."""
+    seen = [[cpu_seconds(work) for work in both] for _ in range(rounds + 1)][1:]
+    first, second = (statistics.median(column) for column in zip(*seen, strict=True))
+    return first, second
+
+
+def time_pass(name: str, size: int, batch: int, rounds: int) -> Pair:
+    """Milliseconds of a forward and backward pass of a batch of stacks of four grey frames."""
+    extractor = EXTRACTORS[name](spaces.Box(0, 255, (4, size, size), np.uint8))
+    changed = copy.deepcopy(extractor).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(batch, 4, size, size)
+
+    def passes(module: torch.nn.Module) -> Callable[[], None]:
+        return lambda: [module(images).sum().backward() for _ in range(5)] and None
+
+    first, second = in_turn((passes(extractor), passes(changed)), rounds)
+    return first / 5 * 1_000, second / 5 * 1_000
+
+
+def time_training(env: str, algorithm: str, arm: str, steps: int, rounds: int) -> Pair:
+    """Milliseconds of an agent step with its share of the updates."""
+    recipe = load_recipe(env, algorithm)
+    trainings = [recipe_training(replace(recipe, channels_last=last), env, arm, timesteps=1_000) for last in (False, True)]
+
+    def learn(training: Training) -> Callable[[], object]:
+        model = training.model
+        if hasattr(model, "learning_starts"):
+            model.learning_starts = 100
+            model.learn(200, callback=training.callbacks)
+        return lambda: model.learn(steps, reset_num_timesteps=False, callback=training.callbacks)
+
+    before, last = map(learn, trainings)
+    first, second = in_turn((before, last), rounds)
+    for training in trainings:
+        training.vec_env.close()
+    return first / steps * 1_000, second / steps * 1_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round of the first row of each table")
+    arguments = parser.parse_args()
+    rounds = 1 if arguments.quick else arguments.rounds
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    print("# Convolutions with the channels last\n")
+    print(f"CPU milliseconds, medians of {rounds} rounds run in turn, on {platform.machine()}, torch {torch.__version__}, one")
+    print(f"thread. Command: `{COMMAND}`.\n")
+    print("| forward and backward | pictures | batch | as PyTorch has it | channels last | ratio |")
+    print("|---|---|---|---|---|---|")
+    figures: dict[str, dict[str, Pair]] = {"passes": {}, "trainings": {}}
+    for name, size, batch in PASSES[:1] if arguments.quick else PASSES:
+        pair = time_pass(name, size, batch, rounds)
+        print(
+            f"| `{name}` | {size} x {size} | {batch} | {pair[0]:.1f} | {pair[1]:.1f} | {pair[1] / pair[0]:.2f} |", flush=True
+        )
+        figures["passes"][f"{name} {size} {batch}"] = (round(pair[0], 3), round(pair[1], 3))
+    print("\n| an agent step with its updates | as PyTorch has it | channels last | ratio |")
+    print("|---|---|---|---|")
+    for env, algorithm, arm, steps in TRAININGS[:1] if arguments.quick else TRAININGS:
+        pair = time_training(env, algorithm, arm, steps, rounds)
+        title = f"{env}, {algorithm}, `{arm}`"
+        print(f"| {title} | {pair[0]:.2f} | {pair[1]:.2f} | {pair[1] / pair[0]:.2f} |", flush=True)
+        figures["trainings"][title] = (round(pair[0], 3), round(pair[1], 3))
+    print()
+    print(json.dumps({"benchmark": "channels_last", **figures}))
+
+
+if __name__ == "__main__":
+    main()
