@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from safetensors.torch import load_file
 from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cpc_rl import NatureExtractor, encode, load_encoder
+from cpc_rl.encoder import Encoder
 from cpc_rl.pretraining import MinariEpisodes, Training, pretrain
 from cpc_rl.pretraining.episodes import Episodes, Segment
 from cpc_rl.pretraining.loop import Pretrained
 from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
+from cpc_rl.pretraining.training import Learner
 from tests.pretraining.toy import Rolling, rolling_data
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 8, "warmup": 2, "workers": 0, "log_every": 3, "verbose": 0}
@@ -129,6 +132,27 @@ def test_bf16_is_near_float32(recorded: Path, tmp_path: Path) -> None:
         events.Reload()
         losses.append([event.value for event in events.Scalars("contrastive/vicreg/loss")])
     assert np.allclose(losses[0], losses[1], rtol=0.05)
+
+
+def test_on_a_cpu_the_channels_come_last_and_only_rounding_changes(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders = []
+
+    class Spying(Learner):
+        def __init__(self, encoder: Encoder, *rest: Any) -> None:
+            encoders.append(encoder)
+            super().__init__(encoder, *rest)
+
+    monkeypatch.setattr("cpc_rl.pretraining.loop.Learner", Spying)
+    files = [pretrain(recorded, "curl", "nature", out=tmp_path / "last", device="cpu", **KWARGS).encoder]
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *args, **kwargs: self)  # it stays as it was made
+    files.append(pretrain(recorded, "curl", "nature", out=tmp_path / "first", device="cpu", **KWARGS).encoder)
+    last, first = ([p for p in encoder.parameters() if p.ndim == 4] for encoder in encoders)
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in last)
+    assert all(p.is_contiguous() for p in first)
+    for name, value in load_file(files[0]).items():
+        torch.testing.assert_close(value, load_file(files[1])[name], rtol=0, atol=1e-5)
 
 
 def test_several_objectives_and_data_without_actions(recorded: Path, tmp_path: Path) -> None:
