@@ -1,8 +1,9 @@
 """
 Atari 100k: which cells of the plan are filled, the commands that fill the others, and the human-normalised scores.
 
+    cp -r benchmarks/results/atari100k/runs runs/atari100k                        # what has been run: it is not run again
     python -m benchmarks.atari100k --log-dir runs/atari100k                       # what is there, and what is to be run
-    python train_agent.py --env ALE/Pong-v5 --algo qrdqn --objective none aug spr aug+spr --seeds 0 1 2 3 4 \\
+    python train_agent.py --env ALE/Pong-v5 --algo qrdqn --objective none aug aug+cpc --seeds 0 1 2 3 4 \\
         --log-dir runs/atari100k                                                  # one of its lines: 100,000 steps each
     python -m benchmarks.atari100k --log-dir runs/atari100k --out DIR             # the report, beside published figures
     python -m benchmarks.atari100k --cost                                         # CPU time of a step, arm by arm
@@ -11,6 +12,7 @@ Only games on which every arm has a finished run count, so all arms are compared
 """
 
 import argparse
+import csv
 import json
 import time
 from pathlib import Path
@@ -27,7 +29,7 @@ from cpc_rl.evaluation.references import load_references
 from cpc_rl.evaluation.suite_report import write_suite_report
 from cpc_rl.evaluation.table import Run, read_runs
 
-ARMS = ("none", "aug", "spr", "aug+spr")
+ARMS = ("none", "aug", "aug+cpc")
 GAMES = tuple(row.task for row in load_references("atari").rows)
 COST_GAME = "Boxing"
 # Final evaluation of all 26 games, 100 runs of each: Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), the IQMs to about
@@ -39,6 +41,8 @@ PUBLISHED = {
     "DER": {"median": 0.189, "mean": 0.350},
     "CURL": {"iqm": 0.11, "median": 0.092, "mean": 0.261},
 }
+# Game by game, from the table of Alonso et al. 2024 (https://arxiv.org/abs/2405.12399); CURL's and SPR's are of 100 runs each.
+PUBLISHED_GAMES = Path(__file__).parent / "results" / "atari100k" / "published.csv"
 
 
 def find_runs(log_dir: Path, algorithm: str) -> dict[str, list[Run]]:
@@ -71,6 +75,27 @@ def print_plan(runs: dict[str, list[Run]], algorithm: str, arms: list[str], seed
     return {"cells": len(done) * len(seeds), "empty": empty}
 
 
+def print_games(runs: dict[str, list[Run]], arms: list[str]) -> str:
+    """Raw final scores game by game, ours beside published ones, and the means of the human-normalised, as one table."""
+    with open(PUBLISHED_GAMES, encoding="utf-8", newline="") as file:
+        published = {row.pop("game"): {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)}
+    references = {row.task: row for row in load_references("atari").rows}
+    columns: dict[str, dict[str, float]] = {
+        f"`{arm}`": {
+            game: float(np.mean([run.final["mean_return"] for run in every if run.arm == arm and run.final]))
+            for game, every in runs.items()
+        }
+        for arm in arms
+    }
+    columns |= {name: {game: published[game][name] for game in runs} for name in next(iter(published.values()))}
+    lines = [[game, *(f"{scores[game]:,.0f}" for scores in columns.values())] for game in runs]
+    normalised = [[references[game].normalised(scores[game]) for game in runs] for scores in columns.values()]
+    lines.append(["human-normalised, mean", *(f"{np.mean(values):.2f}" for values in normalised)])
+    text = table(["final score", *columns], lines)
+    print(f"\n{text}")
+    return text
+
+
 def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out: Path, repetitions: int) -> dict[str, Any]:
     """Our aggregates of the final evaluation beside the published ones."""
     finished = {game: {run.arm for run in every if run.status == "finished" and run.rows} for game, every in runs.items()}
@@ -95,7 +120,8 @@ def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out
     ]
     text = table(["", "runs x games", "IQM", "median", "mean", "optimality gap"], rows)
     print(f"\nHuman-normalised final scores on {', '.join(games)}; the published ones are of all 26 games.\n\n{text}")
-    (out / "scores.md").write_text(text + "\n", encoding="utf-8")
+    by_game = print_games({game: runs[game] for game in games}, arms)
+    (out / "scores.md").write_text(f"{by_game}\n\n{text}\n", encoding="utf-8")
     aggregates = {
         arm.arm.label: {each: round(arm.figures["final"][each].estimate, 4) for each in names} for arm in comparison.arms
     }
