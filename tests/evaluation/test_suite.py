@@ -76,6 +76,11 @@ def test_steps_to_each_tasks_own_threshold(tmp_path: Path) -> None:
     assert tuple(speedup.median) == (900 / 800,) * 3  # of 2.25, 1.125, 1.125 and 0
     assert "| 900, 3 of 3 | 400, 3 of 3 (2.2x) |" in steps_table(comparison)
     assert "| not reached, 0 of 3 (only plain) |" in steps_table(comparison)
+    assert "`curl`: 1.12 [1.12, 1.12] times fewer steps" in suite_in_words(comparison)[1]
+    make_scores(tmp_path / "never", "none", np.tile(PLAIN[:1], (3, 1)))
+    make_scores(tmp_path / "never", "curl", np.tile(PLAIN[:1] * 0.5, (3, 1)))
+    said = "`curl` does not get to the threshold on the median of 4 tasks, where plain training does."
+    assert said in suite_in_words(compared(tmp_path / "never"))
     given = compared(tmp_path / "runs", threshold=0.15)
     assert [task.threshold for task in given.suite.tasks] == pytest.approx([0.15, -7, -350, 2.3])
     assert given.speedups[0].arm.steps[0].tolist() == [500, 700, 600, 700]  # plain training: 500, never, 300, 800
