@@ -1,7 +1,7 @@
 """
 Atari 100k: which cells of the plan are filled, the commands that fill the others, and the human-normalised scores.
 
-    cp -r benchmarks/results/atari100k/runs runs/atari100k                        # what has been run: it is not run again
+    cp -r benchmarks/results/atari100k/finished runs/atari100k                     # what has been run: it is not run again
     python -m benchmarks.atari100k --log-dir runs/atari100k                       # what is there, and what is to be run
     python train_agent.py --env ALE/Pong-v5 --algo qrdqn --objective none aug aug+cpc --seeds 0 1 2 3 4 \\
         --log-dir runs/atari100k                                                  # one of its lines: 100,000 steps each
