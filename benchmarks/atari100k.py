@@ -75,7 +75,7 @@ def print_plan(runs: dict[str, list[Run]], algorithm: str, arms: list[str], seed
     return {"cells": len(done) * len(seeds), "empty": empty}
 
 
-def print_games(runs: dict[str, list[Run]], arms: list[str]) -> str:
+def games_table(runs: dict[str, list[Run]], arms: list[str]) -> str:
     """Raw final scores game by game, ours beside published ones, and the means of the human-normalised, as one table."""
     with open(PUBLISHED_GAMES, encoding="utf-8", newline="") as file:
         published = {row.pop("game"): {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)}
@@ -91,9 +91,7 @@ def print_games(runs: dict[str, list[Run]], arms: list[str]) -> str:
     lines = [[game, *(f"{scores[game]:,.0f}" for scores in columns.values())] for game in runs]
     normalised = [[references[game].normalised(scores[game]) for game in runs] for scores in columns.values()]
     lines.append(["human-normalised, mean", *(f"{np.mean(values):.2f}" for values in normalised)])
-    text = table(["final score", *columns], lines)
-    print(f"\n{text}")
-    return text
+    return table(["final score", *columns], lines)
 
 
 def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out: Path, repetitions: int) -> dict[str, Any]:
@@ -119,8 +117,9 @@ def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out
         for name, figures in PUBLISHED.items()
     ]
     text = table(["", "runs x games", "IQM", "median", "mean", "optimality gap"], rows)
-    print(f"\nHuman-normalised final scores on {', '.join(games)}; the published ones are of all 26 games.\n\n{text}")
-    by_game = print_games({game: runs[game] for game in games}, arms)
+    by_game = games_table({game: runs[game] for game in games}, arms)
+    print(f"\nHuman-normalised final scores on {', '.join(games)}; the published ones are of all 26 games.\n\n{text}\n")
+    print(by_game)
     (out / "scores.md").write_text(f"{by_game}\n\n{text}\n", encoding="utf-8")
     aggregates = {
         arm.arm.label: {each: round(arm.figures["final"][each].estimate, 4) for each in names} for arm in comparison.arms

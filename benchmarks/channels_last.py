@@ -12,10 +12,10 @@ import argparse
 import copy
 import json
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from agents.build import EXTRACTORS
 from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
 from benchmarks.small_runs import Training, recipe_training
+from benchmarks.turns import in_turn
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.channels_last > benchmarks/channels_last.md"
 PASSES = [(name, size, batch) for name in EXTRACTORS if name != "vit" for size, batch in ((48, 128), (64, 128), (84, 32))]
@@ -41,17 +42,10 @@ TRAININGS = (
 Pair = tuple[float, float]
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def in_turn(both: tuple[Callable[[], object], Callable[[], object]], rounds: int) -> Pair:
-    """Median CPU seconds of each, run in turn."""
-    seen = [[cpu_seconds(work) for work in both] for _ in range(rounds + 1)][1:]
-    first, second = (statistics.median(column) for column in zip(*seen, strict=True))
-    return first, second
+def time_both(before: Callable[[], object], last: Callable[[], object], rounds: int, share: int) -> Pair:
+    """CPU milliseconds of each, run in turn after a round that warms up, divided by ``share``."""
+    times = in_turn({"before": before, "last": last}, rounds, warm_ups=1, clock=time.process_time)
+    return times["before"] / share, times["last"] / share
 
 
 def time_pass(name: str, size: int, batch: int, rounds: int) -> Pair:
@@ -60,11 +54,11 @@ def time_pass(name: str, size: int, batch: int, rounds: int) -> Pair:
     changed = copy.deepcopy(extractor).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(batch, 4, size, size)
 
-    def passes(module: torch.nn.Module) -> Callable[[], None]:
-        return lambda: [module(images).sum().backward() for _ in range(5)] and None
+    def five_passes(module: torch.nn.Module) -> None:
+        for _ in range(5):
+            module(images).sum().backward()
 
-    first, second = in_turn((passes(extractor), passes(changed)), rounds)
-    return first / 5 * 1_000, second / 5 * 1_000
+    return time_both(partial(five_passes, extractor), partial(five_passes, changed), rounds, 5)
 
 
 def time_training(env: str, algorithm: str, arm: str, steps: int, rounds: int) -> Pair:
@@ -79,11 +73,10 @@ def time_training(env: str, algorithm: str, arm: str, steps: int, rounds: int) -
             model.learn(200, callback=training.callbacks)
         return lambda: model.learn(steps, reset_num_timesteps=False, callback=training.callbacks)
 
-    before, last = map(learn, trainings)
-    first, second = in_turn((before, last), rounds)
+    pair = time_both(*map(learn, trainings), rounds, steps)
     for training in trainings:
         training.vec_env.close()
-    return first / steps * 1_000, second / steps * 1_000
+    return pair
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ ways of a part run in turn in one process; medians of the rounds. The last line 
 import argparse
 import json
 import platform
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import Tensor
 
+from benchmarks.turns import in_turn
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.momentum import momentum_copy, momentum_update
 
@@ -103,16 +104,14 @@ def momentum(device: str) -> dict[str, Way]:
 @torch.no_grad()
 def measure(ways: dict[str, Way], rounds: int) -> dict[str, float]:
     """Median milliseconds of each way."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 2):
-        for name, (way, _) in ways.items():
-            began = time.perf_counter()
-            way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if number >= 2:  # the first two warm up
-                seconds[name].append(time.perf_counter() - began)
-    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+
+    def to_its_end(way: Callable[[], object]) -> None:
+        way()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    whole = {name: partial(to_its_end, way) for name, (way, _) in ways.items()}
+    return in_turn(whole, rounds, warm_ups=2, clock=time.perf_counter)
 
 
 def main() -> None:

@@ -57,6 +57,11 @@ def steps(name: str) -> int:
     return 64 if name in ON_POLICY else 40
 
 
+def in_layout(model: BaseAlgorithm, memory_format: torch.memory_format) -> bool:
+    """Whether the policy keeps the weights of all its convolutions so."""
+    return all(p.is_contiguous(memory_format=memory_format) for p in model.policy.parameters() if p.ndim == 4)
+
+
 def same_parameters(a: BaseAlgorithm, b: BaseAlgorithm) -> bool:
     mine, theirs = a.policy.state_dict(), b.policy.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in mine.items())

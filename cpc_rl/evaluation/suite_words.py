@@ -77,14 +77,12 @@ def suite_in_words(comparison: SuiteComparison) -> list[str]:
     """What each head brings over all tasks, how much sooner it gets to the thresholds, and where it does harm."""
     sentences = pairs_in_words([pair for pair in comparison.pairs if pair.measure == "area"], SCORES)
     for speedup in comparison.speedups:
-        where = f"on the median of {speedup.arm.steps.shape[1]} tasks"
+        arm, where = f"`{speedup.arm.label}`", f"on the median of {speedup.arm.steps.shape[1]} tasks"
         if speedup.median.estimate == 0:
-            sentences.append(f"`{speedup.arm.label}` does not get to the threshold {where}, where plain training does.")
-            continue
-        sentences.append(
-            f"`{speedup.arm.label}`: {interval_text(speedup.median, never='endlessly')} times fewer steps to the threshold "
-            f"than plain training, {where}."
-        )
+            sentences.append(f"{arm} does not get to the threshold {where}, where plain training does.")
+        else:
+            times = interval_text(speedup.median, never="endlessly")
+            sentences.append(f"{arm}: {times} times fewer steps to the threshold than plain training, {where}.")
     for verdict, means in (("worse", "**significantly worse**"), ("hint of worse", "a hint of worse")):
         found = [f"`{pair.arm.label}` on {task.env} ({MEASURES[pair.measure]})" for task, pair in comparison.verdicts(verdict)]
         sentences.append(f"On one task, {means} than plain training: {', '.join(found) or 'none'}.")

@@ -31,6 +31,7 @@ from cpc_rl import FrameStackReplayBuffer
 from cpc_rl.persistence import stored_state
 from envs import make_vec_env
 from tests.agents.tiny import EVALUATED, tiny_configuration, tiny_run
+from tests.algorithms import in_layout
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -235,8 +236,7 @@ def test_resuming_twice_from_one_checkpoint_gives_one_result(tmp_path: Path, mon
     begin = RunCallback._on_training_start
 
     def watched(self: RunCallback) -> None:
-        weights = [parameter for parameter in self.model.policy.parameters() if parameter.ndim == 4]
-        layouts.extend(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+        layouts.append(in_layout(self.model, torch.channels_last))
         begin(self)
 
     monkeypatch.setattr(RunCallback, "_on_training_start", watched)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.memory import VARIABLES, put_channels_last
 from agents.recipe import load_recipe
 from benchmarks.small_runs import recipe_training
+from tests.algorithms import in_layout
 
 PROGRAM = """
 import ctypes, resource
@@ -53,17 +53,13 @@ def test_a_variable_of_the_users_stands(name: str) -> None:
         assert pages > 4_000
 
 
-def has_channels_last(model: BaseAlgorithm) -> bool:
-    return all(p.is_contiguous(memory_format=torch.channels_last) for p in model.policy.parameters() if p.ndim == 4)
-
-
 @pytest.mark.parametrize("algorithm", ["a2c", "dqn"])
 def test_a_recipe_says_whether_the_channels_come_last(algorithm: str) -> None:
     recipe = load_recipe("PixelCartPole-v0", algorithm)
     for wanted in (False, True):
         training = recipe_training(replace(recipe, channels_last=wanted), "PixelCartPole-v0", "none", timesteps=100)
         training.vec_env.close()
-        assert has_channels_last(training.model) == wanted
+        assert in_layout(training.model, torch.channels_last) == wanted
 
 
 def test_on_other_devices_nothing_is_done() -> None:
@@ -71,4 +67,4 @@ def test_on_other_devices_nothing_is_done() -> None:
     training.vec_env.close()
     training.model.device = torch.device("cuda")
     put_channels_last(training.model)
-    assert not has_channels_last(training.model)
+    assert not in_layout(training.model, torch.channels_last)

@@ -1,12 +1,11 @@
 """What is committed of Atari 100k: the transcribed scores, the finished runs, and the table that comes of them."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.atari100k import ARMS, GAMES, PUBLISHED_GAMES, find_runs, print_games
+from benchmarks.atari100k import ARMS, GAMES, PUBLISHED_GAMES, find_runs, games_table
 from cpc_rl.evaluation.references import load_references
 
 COMMITTED = PUBLISHED_GAMES.parent
@@ -24,8 +23,8 @@ def test_the_scores_by_game_give_the_published_aggregates(agent: str, mean: floa
     assert median is None or np.median(normalised) == pytest.approx(median, abs=6e-4)
 
 
-def test_the_committed_table_is_of_the_committed_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_committed_table_is_of_the_committed_runs() -> None:
     runs = {game: every for game, every in find_runs(COMMITTED / "finished", "qrdqn").items() if every}
     assert all(run.status == "finished" and run.final["episodes"] == 100 for every in runs.values() for run in every)
     whole = {game: every for game, every in runs.items() if {run.arm for run in every} >= set(ARMS)}
-    assert whole and print_games(whole, list(ARMS)) in Path(COMMITTED / "scores.md").read_text(encoding="utf-8")
+    assert whole and games_table(whole, list(ARMS)) in (COMMITTED / "scores.md").read_text(encoding="utf-8")

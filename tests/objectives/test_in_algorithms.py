@@ -15,7 +15,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cpc_rl import OBJECTIVES, ContrastiveCallback
-from tests.algorithms import hooks_left
+from tests.algorithms import hooks_left, in_layout
 from tests.stamped_env import StampedEnv
 
 STEPS = 300
@@ -98,7 +98,7 @@ def test_the_layout_of_the_convolutions_is_kept_and_changes_rounding_alone(name,
         model.policy.to(memory_format=memory_format)
         before, callback = copy.deepcopy(encoder), ContrastiveCallback(name, batch_size=BATCH)
         model.learn(84, callback=callback)  # the first updates
-        assert all(p.is_contiguous(memory_format=memory_format) for p in model.policy.parameters() if p.ndim == 4)
+        assert in_layout(model, memory_format)
         moves.append([new.detach() - old.detach() for new, old in zip(encoder.parameters(), before.parameters(), strict=True)])
     for first, second in zip(*moves, strict=True):
         assert first.abs().max() > 1e-6
