@@ -1,100 +1,98 @@
 """
-What finished CarRacing runs reached: copies their evaluations, draws the curves, cuts a short clip, prints the table.
+What finished CarRacing runs reached: their report, a table run by run, and a clip of each arm's agent on one track.
 
-    python train_agent.py --env CarRacing-v2 --seeds 0 1 2
-    python -m benchmarks.car_racing_learning runs/CarRacing-v2/ppo-cpc
+    python train_agent.py --env CarRacing-v2 --objective none aug cpc aug+cpc --seeds 0 1 2 --jobs 2
+    python -m benchmarks.car_racing_learning runs/CarRacing-v2 --out DIR
 """
 
 import argparse
 import json
-import shutil
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import cv2
 import imageio_ffmpeg
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
-RESULTS = Path(__file__).parent / "results" / "car_racing"
-CLIP_WIDTH, CLIP_SECONDS, CLIP_FPS = 240, 14, 6.25
+from cpc_rl.evaluation.cells import table
+from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.table import Run, read_runs
+
+CLIP_FPS, PANEL_WIDTH, LABEL_HEIGHT, COLOURS = 6.25, 150, 18, 32
 
 
-def read_runs(folder: Path) -> dict[int, tuple[np.ndarray, dict]]:
-    """By seed: the evaluations, a structured array with a field per column, and what ``results.json`` holds."""
-    runs = {}
-    for run in sorted(folder.glob("seed-*")):
-        if (run / "results.json").exists():
-            rows = np.atleast_1d(np.genfromtxt(run / "evaluations.csv", delimiter=",", names=True))
-            runs[int(run.name.removeprefix("seed-"))] = rows, json.loads((run / "results.json").read_text())
-    if not runs:
-        raise SystemExit(f"{folder} holds no finished run: it should have folders seed-<n> with a results.json.")
-    return runs
+def final_return(run: Run) -> float:
+    """The mean of a finished run's last evaluation, on tracks of which no other evaluation and no training was."""
+    return float(run.final["mean_return"])
 
 
-def draw(file: Path, runs: dict[int, tuple[np.ndarray, dict]], title: str) -> None:
-    """One line per seed, and each run's final evaluation as a cross at its end."""
-    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for number, (seed, (rows, results)) in enumerate(runs.items()):
-        final, color = results["final"], f"C{number}"
-        axes.plot(rows["timesteps"], rows["mean_return"], marker="o", markersize=3, color=color, label=f"seed {seed}")
-        axes.errorbar(rows["timesteps"][-1], final["mean_return"], final["std_return"], marker="x", capsize=3, color=color)
-    axes.axhline(900, color="grey", linestyle=":", linewidth=1, label="solved (900)")
-    axes.set(title=title, xlabel="agent steps (4 frames each)", ylabel="return on the stock picture", ylim=(-100, 1000))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="lower right")
-    figure.savefig(file)
+def typical_runs(runs: Sequence[Run]) -> list[Run]:
+    """Of each arm the run that ended in the middle, so that a clip shows neither luck nor misfortune."""
+    arms = [sorted(arm, key=final_return) for _, arm in groupby(runs, key=lambda run: (run.algorithm, run.arm))]
+    return [arm[(len(arm) - 1) // 2] for arm in arms]
 
 
-def cut_clip(video: Path, clip: Path) -> None:
-    """The first seconds of a video, smaller and with fewer frames, as a GIF of well under a megabyte."""
+def read_frames(video: Path, seconds: float) -> list[np.ndarray]:
+    """The first seconds of a video at :data:`CLIP_FPS`, each frame (H, W, 3) uint8."""
     reader = imageio_ffmpeg.read_frames(str(video))
     meta = next(reader)
     width, height = meta["size"]
-    size = (CLIP_WIDTH, round(height * CLIP_WIDTH / width))
     stride = max(1, round(meta["fps"] / CLIP_FPS))
     frames = []
     for number, data in enumerate(reader):
-        if number >= CLIP_SECONDS * meta["fps"]:
+        if number >= seconds * meta["fps"]:
             break
         if number % stride == 0:
-            frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-            small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-            frames.append(Image.fromarray(small).quantize(32, dither=Image.Dither.NONE))
-    frames[0].save(clip, save_all=True, append_images=frames[1:], duration=round(1000 * stride / meta["fps"]), loop=0)
+            frames.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+    return frames
+
+
+def panel(frame: np.ndarray, label: str) -> np.ndarray:
+    """A frame made small, with a line of text above it."""
+    height = round(frame.shape[0] * PANEL_WIDTH / frame.shape[1])
+    small = cv2.resize(frame, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    head = np.full((LABEL_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
+    cv2.putText(head, label, (4, LABEL_HEIGHT - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([head, small])
+
+
+def cut_clip(runs: Sequence[Run], clip: Path, start: float, seconds: float) -> None:
+    """All agents side by side on the one track that videos show, as a GIF; who is done earlier stays at its last picture."""
+    arms = [(f"{run.arm}, seed {run.seed}", read_frames(run.folder / "video.mp4", start + seconds)) for run in runs]
+    first, last = round(start * CLIP_FPS), max(len(frames) for _, frames in arms)
+    rows = [
+        np.concatenate([panel(frames[min(moment, len(frames) - 1)], label) for label, frames in arms], axis=1)
+        for moment in range(first, last)
+    ]
+    pictures = [Image.fromarray(row).quantize(COLOURS, dither=Image.Dither.NONE) for row in rows]
+    pictures[0].save(clip, save_all=True, append_images=pictures[1:], duration=round(1000 / CLIP_FPS), loop=0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="<log-dir>/<env>/<algo>-<arm>")
-    parser.add_argument("--to", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true", help="print the table, write nothing")
+    parser.add_argument("folder", type=Path, help="<log-dir>/CarRacing-v2")
+    parser.add_argument("--out", type=Path, help="where report and clip go; without it the table alone is printed")
+    parser.add_argument("--threshold", type=float, help="the return whose first reaching is compared")
+    parser.add_argument("--clip-start", type=float, default=0.0, help="second of the video at which the clip begins")
+    parser.add_argument("--clip-seconds", type=float, default=14.0)
     arguments = parser.parse_args()
-    runs = read_runs(arguments.folder)
-    if not arguments.quick:
-        arguments.to.mkdir(parents=True, exist_ok=True)
-        name = arguments.folder.name
-        draw(arguments.to / f"{name}.png", runs, f"{arguments.folder.parent.name}, {name}")
-        for seed in runs:
-            shutil.copy(arguments.folder / f"seed-{seed}" / "evaluations.csv", arguments.to / f"{name}-seed-{seed}.csv")
-        best = max(runs, key=lambda seed: runs[seed][1]["final"]["mean_return"])
-        cut_clip(arguments.folder / f"seed-{best}" / "video.mp4", arguments.to / f"{name}.gif")
-    print("| seed | agent steps | minutes of training | mean return | std | worst | episodes |")
-    print("|---|---|---|---|---|---|---|")
-    figures = {}
-    for seed, (_, results) in runs.items():
-        final = results["final"]
-        worst = min(final["returns"]) if "returns" in final else float("nan")
-        print(
-            f"| {seed} | {results['timesteps']:,} | {results['wall_seconds'] / 60:.0f} | {final['mean_return']:.0f} | "
-            f"{final['std_return']:.0f} | {worst:.0f} | {final['episodes']} |"
-        )
-        figures[seed] = final["mean_return"]
-    print(f"\nMean over {len(runs)} seeds: {np.mean(list(figures.values())):.0f}\n")
-    print(json.dumps({"benchmark": "car_racing_learning", "final_mean_return": figures}))
+    runs = [run for run in read_runs(arguments.folder) if run.status == "finished"]
+    if not runs:
+        raise SystemExit(f"{arguments.folder} holds no finished run: it should have folders such as ppo-none/seed-0.")
+    if arguments.out:
+        write_report(arguments.folder, arguments.out, threshold=arguments.threshold, compact=True)
+        cut_clip(typical_runs(runs), arguments.out / "arms.gif", arguments.clip_start, arguments.clip_seconds)
+    rows = []
+    for run in runs:
+        returns = run.final["returns"]
+        laps = sum(value >= 900 for value in returns)
+        cells = f"{final_return(run):.0f}", f"{np.std(returns):.0f}", f"{min(returns):.0f}", f"{laps} of {len(returns)}"
+        rows.append([f"`{run.arm}`", str(run.seed), f"{run.rows[-1]['wall_seconds'] / 60:.0f}", *cells])
+    print(table(["arm", "seed", "minutes of training", "mean return", "std", "worst", "tracks at 900 and above"], rows))
+    figures = {f"{run.arm} {run.seed}": round(final_return(run), 1) for run in runs}
+    print(f"\n{json.dumps({'benchmark': 'car_racing_learning', 'final_mean_return': figures})}")
 
 
 if __name__ == "__main__":
