@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from cpc_rl.guard import Guard
 from cpc_rl.head import own_randomness
 from cpc_rl.image_extractor import ImageExtractor
+from cpc_rl.weak_hooks import weak_hook
 
 
 class ConsistencyInjection:
@@ -41,7 +42,8 @@ class ConsistencyInjection:
         if self._handles:
             return
         self._handles.append(_extractor(self.policy).register_forward_pre_hook(self._keep))
-        self._handles += [p.register_hook(partial(self._on_gradient, p)) for p in self.parameters]
+        on_gradient = weak_hook(self._on_gradient)
+        self._handles += [p.register_hook(partial(on_gradient, p)) for p in self.parameters]
         self._handles.append(self.policy.optimizer.register_step_post_hook(self._after_step))
 
     def detach(self) -> None:

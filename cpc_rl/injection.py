@@ -16,6 +16,7 @@ from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 from cpc_rl.shared_pass import SharedPass
+from cpc_rl.weak_hooks import weak_hook
 
 
 class Injection:
@@ -79,7 +80,8 @@ class Injection:
                 if any(local):
                     self._handles.append(map_module(extractor).register_forward_hook(partial(self._watch, "maps")))
             hooked = parameters[:1] if self.head.separate else parameters
-            self._handles += [p.register_hook(partial(self._on_gradient, p)) for p in hooked]
+            on_gradient = weak_hook(self._on_gradient)
+            self._handles += [p.register_hook(partial(on_gradient, p)) for p in hooked]
         self._handles += [o.register_step_post_hook(self._after_step) for o in self.site.optimizers]
 
     def detach(self) -> None:
@@ -94,7 +96,7 @@ class Injection:
         if self.guard.busy or not output.requires_grad:
             return
         # A hook that held the output itself would keep it alive: the two would refer to each other.
-        output.register_hook(partial(self._on_output_gradient, place, output.detach()))
+        output.register_hook(partial(weak_hook(self._on_output_gradient), place, output.detach()))
 
     def _on_output_gradient(self, place: str, output: Tensor, gradient: Tensor) -> Tensor | None:
         self._squared_norms[place].append(gradient.square().sum())
