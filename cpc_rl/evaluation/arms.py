@@ -56,13 +56,23 @@ class ArmRuns:
         """(num_runs, 1) environment steps to the first evaluation at or above a threshold, ``inf`` without one."""
         return steps_to_threshold(self.steps, self.returns, threshold)
 
+    @property
+    def timed(self) -> bool:
+        """Whether all its runs say how long they took."""
+        return all(map(is_timed, self.runs))
+
     def seconds_to(self, threshold: float) -> np.ndarray:
-        """(num_runs, 1) seconds of training until then."""
+        """(num_runs, 1) seconds of training until then, where :attr:`timed`."""
         found = [
             np.interp(steps, run.column("timesteps"), run.column("wall_seconds")) if np.isfinite(steps) else np.inf
             for run, steps in zip(self.runs, self.steps_to(threshold)[:, 0], strict=True)
         ]
         return np.array(found, dtype=np.float64)[:, None]
+
+
+def is_timed(run: Run) -> bool:
+    """Whether each of its evaluations says how long the training had taken."""
+    return bool(np.isfinite(run.column("wall_seconds")).all())
 
 
 def head_of(arm: str) -> str:
@@ -118,6 +128,8 @@ def choose_threshold(arms: Sequence[ArmRuns], least_rise: float = 0.0) -> float 
 def _over_time(runs: Sequence[Run], count: int) -> tuple[np.ndarray, np.ndarray]:
     """The curves over seconds of training, at ``count`` equal distances."""
     clocks = []
+    if not all(map(is_timed, runs)):
+        return np.empty(0), np.empty((len(runs), 1, 0))
     for run in runs:
         seconds, at = np.unique(run.column("wall_seconds"), return_index=True)
         clocks.append((seconds, run.column("mean_return")[at]))

@@ -87,7 +87,7 @@ def _summarize(arm: ArmRuns, threshold: float | None, repetitions: int, seed: in
         figures={measure: {name: interval(scores[measure], name) for name in STATISTICS} for measure in MEASURES},
         reached=0 if steps is None else int(np.isfinite(steps).sum()),
         steps_to_threshold=None if steps is None else interval(steps, "median"),
-        seconds_to_threshold=None if threshold is None else interval(arm.seconds_to(threshold), "median"),
+        seconds_to_threshold=interval(arm.seconds_to(threshold), "median") if threshold is not None and arm.timed else None,
         band=band(arm.returns),
         band_over_time=band(arm.returns_at),
     )

@@ -12,8 +12,8 @@ from cpc_rl.evaluation.event_log import write_event_log
 from cpc_rl.evaluation.figures import write_curves
 from cpc_rl.evaluation.intervals import REPETITIONS, Interval
 from cpc_rl.evaluation.pairs import Pair
-from cpc_rl.evaluation.table import Run, read_runs, write_table
-from cpc_rl.evaluation.tasks import keep_arms
+from cpc_rl.evaluation.table import Run, write_table
+from cpc_rl.evaluation.tasks import keep_arms, read_environment
 from cpc_rl.evaluation.words import in_words, markdown
 
 
@@ -40,7 +40,7 @@ def write_report(
     :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
     :raises ValueError: there are no runs, or none that is finished
     """
-    runs = keep_arms(read_runs(folder), arms, folder)
+    runs = keep_arms(read_environment(folder), arms, folder)
     out = folder / "report" if out is None else out
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "runs.csv", runs)

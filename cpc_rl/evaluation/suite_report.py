@@ -151,5 +151,5 @@ def _score_rows(task: Task) -> Iterator[list[Any]]:
                 *(task.env, task.algorithm, arm.arm, run.seed),
                 *(f"{values[place]:.6g}" for values in (areas, finals, *scores)),
                 *("" if task.threshold is None else f"{task.threshold:.6g}", "" if reached is None else reached),
-                *(f"{last['timesteps']:.0f}", f"{last['wall_seconds']:.6g}"),
+                *(f"{last['timesteps']:.0f}", f"{last['wall_seconds']:.6g}" if "wall_seconds" in last else ""),
             ]

@@ -32,6 +32,7 @@ class Run:
 
     :param rows: of ``evaluations.csv``, in its order
     :param final: ``results.json``'s last evaluation, on unseen episodes; empty unless the run is finished
+    :param own_final: ``False`` where there is no such evaluation, and ``final`` is the last of ``rows``
     :param settings: dotted names of everything that was configured, but for environment, arm and seed
     :param problem: what a failed run said
     """
@@ -48,10 +49,11 @@ class Run:
     command: str = ""
     compute_ratio: float | None = None
     problem: str = ""
+    own_final: bool = True
 
     def column(self, name: str) -> np.ndarray:
-        """One column of the evaluations, (num_evaluations,) float64."""
-        return np.array([row[name] for row in self.rows])
+        """One column of the evaluations, (num_evaluations,) float64; NaN where it was not written down."""
+        return np.array([row.get(name, np.nan) for row in self.rows])
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -93,7 +95,7 @@ def write_table(file: Path, runs: Iterable[Run]) -> None:
             names: dict[str, Any] = {name: getattr(run, name) for name in COLUMNS[:5]}
             for row in run.rows:
                 writer.writerow({**names, "evaluation": "periodic", **{name: _plain(value) for name, value in row.items()}})
-            if run.final:
+            if run.final and run.own_final:
                 names |= {name: run.final[name] for name in ("mean_return", "std_return", "episodes")}
                 names |= {name: _plain(run.rows[-1][name]) for name in ("timesteps", "wall_seconds") if run.rows}
                 writer.writerow({**names, "evaluation": "final"})

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpc_rl.evaluation.arms import ArmRuns, choose_threshold, group_arms
+from cpc_rl.evaluation.eval_logs import holds_evaluations, read_evaluations
 from cpc_rl.evaluation.references import Reference, References
-from cpc_rl.evaluation.table import Run, read_runs
+from cpc_rl.evaluation.table import Run, arm_order, read_runs
 
 LEAST_RISE = 0.05  # of the reference's range: below it, plain training's way is mostly noise
 
@@ -39,12 +40,29 @@ def environment_folders(folder: Path) -> list[Path]:
 
     :raises ValueError: there are no runs
     """
-    if any(True for _ in folder.glob("*/seed-*")):
+    if any(True for _ in folder.glob("*/seed-*")) or holds_evaluations(folder):
         return [folder]
-    found = sorted({path.parents[2] for path in folder.glob("*/*/seed-*/config.yaml")})
+    found = {path.parents[2] for path in folder.glob("*/*/seed-*/config.yaml")}
+    found |= {child for child in folder.glob("*") if holds_evaluations(child)}
     if not found:
-        raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0 or ENV/ppo-none/seed-0.")
-    return found
+        raise ValueError(
+            f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0 or ENV/ppo-none/seed-0, as "
+            "train_agent.py makes them, or EvalCallback's evaluations.npz below folders that have their arms' names, such as "
+            "none/seed-0 and cpc/seed-0."
+        )
+    return sorted(found)
+
+
+def read_environment(folder: Path) -> list[Run]:
+    """
+    All runs of one environment, those of ``train_agent.py`` and those that ``EvalCallback`` alone wrote down.
+
+    :raises ValueError: there are none, or a file of theirs cannot be read
+    """
+    logged = read_evaluations(folder)
+    own = any(True for _ in folder.glob("*/seed-*/config.yaml")) or any(True for _ in folder.glob("*/seed-*.failed"))
+    runs = (read_runs(folder) if own or not logged else []) + logged
+    return sorted(runs, key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
 
 
 def read_environments(folders: Iterable[Path], arms: Collection[str] | None = None) -> dict[str, list[Run]]:
@@ -57,7 +75,7 @@ def read_environments(folders: Iterable[Path], arms: Collection[str] | None = No
     """
     found: dict[str, list[Run]] = {}
     for folder in folders:
-        runs = keep_arms(read_runs(folder), arms, folder)
+        runs = keep_arms(read_environment(folder), arms, folder)
         env = runs[0].env
         if env in found:
             raise ValueError(f"Both {folder} and {found[env][0].folder.parents[1]} hold runs on {env}; give one of them.")

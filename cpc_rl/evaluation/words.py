@@ -146,19 +146,33 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
         lines.append(f"- Threshold: {comparison.threshold:.4g}, {how}.")
     else:
         lines.append("- No threshold: plain training does not rise, or has no finished run.")
+    lines += logs_in_words(runs)
     for name, values in different_settings(runs).items():
         lines.append(f"- **Runs differ in {name}**: {', '.join(values)}. What they show may be due to that.")
     lines += [f"- Command: `{command}`" for command in dict.fromkeys(run.command for run in runs if run.command)]
     return lines
 
 
+def logs_in_words(runs: Sequence[Run]) -> list[str]:
+    """What is not known of runs that ``EvalCallback`` alone wrote down; nothing if there are none."""
+    logs = [run for run in runs if not run.own_final]
+    if not logs:
+        return []
+    who = "All runs are" if len(logs) == len(runs) else f"{len(logs)} of {len(runs)} runs are"
+    return [
+        f"- {who} known by `EvalCallback`'s `evaluations.npz` alone: their last evaluation counts as final, also of a run "
+        "that was cut; they have no wall time, and whether they differ in more than arm and seed is not known."
+    ]
+
+
 def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:
     figures = [interval_text(arm.figures[measure][name]) for measure in MEASURES for name in STATISTICS]
     row = [f"`{arm.runs.label}`", str(len(arm.runs.runs)), *figures]
-    if threshold and arm.steps_to_threshold and arm.seconds_to_threshold:
+    if threshold and arm.steps_to_threshold:
+        seconds = arm.seconds_to_threshold
         row += [
             f"{arm.reached} of {len(arm.runs.runs)}",
             interval_text(arm.steps_to_threshold),
-            interval_text(arm.seconds_to_threshold),
+            interval_text(seconds) if seconds else "not measured",
         ]
     return row
