@@ -52,6 +52,7 @@ class SharedPass:
         self.minibatches, self.target, self.joined, self.batch_size = minibatches, target, joined, batch_size
         self.rollout = rollout
         self._next: tuple[Rows, Tensor] | None = None
+        self._looked = False  # since this learn() began: a loaded head's steps go on from anywhere
 
     def hooks(self, guard: Guard) -> list[RemovableHandle]:
         """Hooks for the time of an update; whoever takes them removes them."""
@@ -87,7 +88,8 @@ class SharedPass:
         elif self.rollout is not None:
             next_keys = self.rollout.after(rows.indices[:count])
         shared = Shared(features[places], next_keys)
-        look = head.steps % LOOK_EVERY == 0  # pictures and figures want images now and then
+        look = head.steps % LOOK_EVERY == 0 or not self._looked  # pictures and figures want images now and then
+        self._looked = True
         windows = {}
         for name in names:
             objective = head.terms[name].objective

@@ -30,6 +30,16 @@ def test_every_tag_of_the_contract_is_written(name, tmp_path):
     assert events.Scalars("contrastive/cpc/mi_lower_bound")[-1].value <= ceiling
 
 
+def test_a_loaded_model_is_logged_from_its_first_head_step_on(tmp_path):
+    model = make_model("PPO")
+    model.learn(32, callback=ContrastiveCallback("cpc", batch_size=8))
+    model.save(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model", env=model.env, tensorboard_log=str(tmp_path / "logs"))
+    loaded.learn(32, callback=ContrastiveCallback("cpc", batch_size=8))  # head steps five to eight
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert "contrastive/cpc/loss" in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+
+
 def test_pictures_and_figures_draw_nothing_from_the_heads_generators(tmp_path):
     states = []
     for log in (None, str(tmp_path)):
