@@ -2,6 +2,7 @@
 How long a head makes the agent's features, with ``feature_length`` and without.
 
     OMP_NUM_THREADS=1 python -m benchmarks.feature_length > benchmarks/feature_length.md
+    OMP_NUM_THREADS=1 python -m benchmarks.feature_length --objectives atc simclr    # DQN's features with these, 1,500 steps
 
 Each arm trains by the recipe for a while. Of the features of the agent's own batches it says the mean length, and their spread
 (the mean distance from the batch's mean), and of the head the share of positives found; at some of the updates, averages over
@@ -66,7 +67,9 @@ class Watch(BaseCallback):
         head.gradient = told  # type: ignore[method-assign]
 
     def on_features(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if output.requires_grad:  # not while it acts
+        injections = getattr(self.head_callback, "_injections", [])
+        own_pass = any(injection.guard.busy for injection in injections)  # the head's, which is no update of the agent's
+        if output.requires_grad and not own_pass:  # nor while it acts
             z = output.detach()
             self.rows.append((float(z.norm(dim=1).mean()), float((z - z.mean(dim=0)).norm(dim=1).mean())))
 
@@ -78,11 +81,13 @@ class Watch(BaseCallback):
         return {"length": round(length, 3), "spread": round(spread, 3), "accuracy": accuracy}
 
 
-def measure(env: str, algorithm: str, arm: str, length: float | None, timesteps: int, updates: tuple[int, ...]) -> list[Any]:
-    """Train one arm; figures at each of these updates."""
+def measure(
+    env: str, algorithm: str, arm: str, keywords: dict[str, Any], timesteps: int, updates: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Train one arm, its objective with these keywords; figures at each of these updates."""
     torch.set_num_threads(1)
     recipe = load_recipe(env, algorithm)
-    recipe = replace(recipe, objective_kwargs={} if arm == "none" else {arm: {"feature_length": length}})
+    recipe = replace(recipe, objective_kwargs={} if arm == "none" else {arm: keywords})
     model, callbacks, vec_env = recipe_training(recipe, env, arm, timesteps=recipe.timesteps)
     policy, watch = model.policy, Watch(callbacks[-1] if callbacks else None)
     extractor = policy.q_net.features_extractor if hasattr(policy, "q_net") else policy.features_extractor
@@ -95,9 +100,12 @@ def measure(env: str, algorithm: str, arm: str, length: float | None, timesteps:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="DQN alone, 1,500 steps, without curl")
-    quick = parser.parse_args().quick
+    parser.add_argument("--objectives", nargs="+", metavar="NAME", help="with their own defaults, DQN alone, 1,500 steps")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     keep_freed_memory()
-    cells = [(*CELLS[0][:2], 1_500, CELLS[0][3])] if quick else CELLS
+    cells = [(*CELLS[0][:2], 1_500, CELLS[0][3][:2])] if quick or arguments.objectives else CELLS
+    arms = [(name, "its own") for name in arguments.objectives or ()] or (ARMS[:3] if quick else ARMS)
     print("# How long a head makes the agent's features\n")
     print(f"Mean length of the agent's features, their spread about the batch's mean, positives found. Command: `{COMMAND}`.")
     figures: dict[str, Any] = {}
@@ -105,8 +113,9 @@ def main() -> None:
         print(f"\n## {env}, {algorithm}\n")
         print(f"| arm | `feature_length` | {' | '.join(f'update {u}' for u in updates)} |")
         print(f"|---|---|{'---|' * len(updates)}")
-        for arm, length in ARMS[:3] if quick else ARMS:
-            rows = measure(env, algorithm, arm, length, timesteps, updates)
+        for arm, length in arms:
+            keywords = {} if arguments.objectives else {"feature_length": length}
+            rows = measure(env, algorithm, arm, keywords, timesteps, updates)
             figures[f"{env} {algorithm} {arm} {length}"] = rows
             shown = [f"{row['length']:.1f}, {row['spread']:.2f}" for row in rows]
             if arm != "none":

@@ -12,7 +12,7 @@ from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.persistence import store_live, stored_state
+from cpc_rl.persistence import refuse_second, store_live, stored_state
 from cpc_rl.tying import Tie, tie_encoders
 
 
@@ -86,7 +86,8 @@ class AugmentationCallback(BaseCallback):
     :param weight: of DrAC's terms, on-policy only (alpha_r of the paper)
     :param verbose: as in SB3
     :param tied: make actor and critic read one encoder, the critic's, as DrQ does and ``ContrastiveCallback(encoder="tied")``
-    :raises ValueError: at the start of ``learn()``, if no extractor has an augmentation, or if there is nothing to tie
+    :raises ValueError: at the start of ``learn()``, if no extractor has an augmentation, if there is nothing to tie, or beside
+        another callback of this package
     """
 
     def __init__(self, weight: float = 0.1, verbose: int = 0, *, tied: bool = False) -> None:
@@ -96,6 +97,7 @@ class AugmentationCallback(BaseCallback):
         self.tie: Tie | None = None
 
     def _init_callback(self) -> None:
+        refuse_second(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         self.tie = tie_encoders(find_sites(self.model)) if self.tied else None
         stored = stored_state(self.model)

@@ -13,7 +13,7 @@ from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
 from cpc_rl.monitor import Monitors
-from cpc_rl.persistence import store_live, stored_state
+from cpc_rl.persistence import refuse_second, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
@@ -104,6 +104,7 @@ class ContrastiveCallback(BaseCallback):
     # -- attaching ------------------------------------------------------------------------------------------------
 
     def _init_callback(self) -> None:
+        refuse_second(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)

@@ -15,12 +15,13 @@ class LiveState:
     Stands in the model's ``__dict__`` and is pickled as what it collects at that moment, as builtin ``bytes``.
 
     :param collect: gives the state as nested dicts of tensors and plain numbers
+    :param learn: when the ``learn()`` that it belongs to began, nanoseconds
     """
 
-    __slots__ = ("collect",)  # SB3 writes the text of everything in an object's __dict__ into the zip's JSON
+    __slots__ = ("collect", "learn")  # SB3 writes the text of everything in an object's __dict__ into the zip's JSON
 
-    def __init__(self, collect: Callable[[], dict[str, Any]]) -> None:
-        self.collect = collect
+    def __init__(self, collect: Callable[[], dict[str, Any]], learn: float) -> None:
+        self.collect, self.learn = collect, learn
 
     def __bytes__(self) -> bytes:
         stream = io.BytesIO()
@@ -46,6 +47,21 @@ def stored_state(model: BaseAlgorithm) -> dict[str, Any] | None:
         raise ValueError(f"The state of the heads in this model is damaged and cannot be read: {error}") from error
 
 
+def refuse_second(model: BaseAlgorithm) -> None:
+    """
+    To be asked before a callback attaches anything.
+
+    :raises ValueError: if another one has done so in this ``learn()``
+    """
+    live = getattr(model, ATTRIBUTE, None)
+    if isinstance(live, LiveState) and live.learn == model.start_time:
+        raise ValueError(
+            "This learn() has a ContrastiveCallback or an AugmentationCallback already, and two of them would add to each "
+            "other's gradients and overwrite each other's state: give one ContrastiveCallback all objectives, such as "
+            "ContrastiveCallback({'curl': 1, 'cpc': 1}). It drives the extractor's augmentation as well."
+        )
+
+
 def store_live(model: BaseAlgorithm, collect: Callable[[], dict[str, Any]]) -> None:
     """From now on every save of the model holds what ``collect`` gives at that time."""
-    setattr(model, ATTRIBUTE, LiveState(collect))
+    setattr(model, ATTRIBUTE, LiveState(collect, model.start_time))

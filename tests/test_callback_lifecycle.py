@@ -14,7 +14,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from cpc_rl import ContrastiveCallback
+from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor
 from cpc_rl.persistence import stored_state
 from tests.algorithms import ALGORITHMS, hooks_left, make_model, same_parameters, steps
 from tests.stamped_env import StampedEnv
@@ -225,6 +225,18 @@ def test_what_cannot_take_a_head_is_refused_with_a_reason():
 def test_settings_that_make_no_sense_are_refused(keywords, message):
     with pytest.raises(ValueError, match=message):
         ContrastiveCallback(**keywords)
+
+
+@pytest.mark.parametrize("second", (ContrastiveCallback, AugmentationCallback))
+@pytest.mark.parametrize("first", (ContrastiveCallback, AugmentationCallback))
+def test_a_second_callback_in_one_learn_is_refused(first, second):
+    kwargs = {"features_extractor_class": NatureExtractor, "features_extractor_kwargs": {"augment": "random_shift"}}
+    model = make_model("PPO", policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match="already, and two of them would add to each other's gradients"):
+        model.learn(64, callback=[first(), second()])
+    assert hooks_left(model) == 0
+    for callback in (first(), second()):  # one after the other is well
+        model.learn(64, callback=callback)
 
 
 def test_an_unknown_encoder_is_refused():
