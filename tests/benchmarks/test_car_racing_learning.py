@@ -20,7 +20,7 @@ def make_finished(log_dir: Path, arm: str, seed: int, final: float, frames: int,
     """A run with its last evaluation's returns, and a video of one grey shade."""
     folder = make_run(log_dir, arm, seed, [0.0, final], final=final)
     results = json.loads((folder / "results.json").read_text())
-    results["final"]["returns"] = [final - 100, final + 100]
+    results["final"] |= {"returns": [final - 100, final + 100], "std_return": 100.0}
     (folder / "results.json").write_text(json.dumps(results))
     write_video(folder / "video.mp4", [np.full((40, 60, 3), shade, np.uint8)] * frames, FPS)
 
@@ -63,6 +63,16 @@ def test_report_clip_and_table(
     printed = capsys.readouterr().out.splitlines()
     assert "| `none` | 1 | 0 | 850 | 100 | 750 | 1 of 2 |" in printed
     assert json.loads(printed[-1])["final_mean_return"] == {"none 0": 700, "none 1": 850, "none 2": 500, "cpc 0": 820}
+
+
+def test_a_committed_run_without_video_is_in_the_report_and_in_no_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path, "none", 0, [0.0, 10.0], final=10.0)
+    monkeypatch.setattr(sys, "argv", ["car_racing_learning", str(tmp_path / ENV), "--out", str(tmp_path / "out")])
+    benchmark.main()
+    assert (tmp_path / "out" / "report.md").exists() and not (tmp_path / "out" / "arms.gif").exists()
+    assert benchmark.row(read_runs(tmp_path / ENV)[0]) == ["`none`", "0", "0", "10", "2", "", ""]
 
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
