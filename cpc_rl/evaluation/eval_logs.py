@@ -35,6 +35,7 @@ def read_evaluations(folder: Path) -> list[Run]:
     :raises ValueError: a file of theirs cannot be read
     """
     runs: list[Run] = []
+    env = folder.resolve().name  # of "." too
     for place in sorted({file.parent for file in folder.glob(f"*/**/{FILE}") if not (file.parent / "config.yaml").exists()}):
         arm_folder, *between = place.relative_to(folder).parts
         algorithm, arm = split_name(arm_folder)
@@ -45,7 +46,7 @@ def read_evaluations(folder: Path) -> list[Run]:
         if seed in taken:
             seed = max(taken) + 1
         rows = _read_rows(place / FILE)
-        runs.append(Run(place, folder.name, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False))
+        runs.append(Run(place, env, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False))
     return runs
 
 

@@ -96,6 +96,12 @@ def test_several_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "`cpc` over `none`" in capsys.readouterr().out
 
 
+def test_from_within_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_arms(tmp_path / ENV, "{arm}/seed-{number}", none=(1.0,), cpc=(2.0,))
+    monkeypatch.chdir(tmp_path / ENV)
+    assert {run.env for run in read_environment(Path("."))} == {ENV}
+
+
 def test_what_a_script_of_ones_own_leaves(tmp_path: Path) -> None:
     for arm in ("none", "cpc"):
         model, folder = make_model("PPO"), tmp_path / ENV / arm / "seed-0"
