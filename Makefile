@@ -16,7 +16,7 @@ PIP_FLAGS := --disable-pip-version-check --quiet
 WORKERS ?= auto
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install train test tests lint types format test-oldest test-peers test-system results wheel clean
+.PHONY: help install train test tests lint types format test-oldest test-system results wheel clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -35,7 +35,7 @@ train: $(STAMP)
 test: lint types tests
 
 tests: $(STAMP)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests --ignore=tests/peers
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -57,14 +57,6 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 test-oldest: $(OLDEST)/.installed
 	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -q -n $(WORKERS) tests --ignore=tests/agents --ignore=tests/envs --ignore=tests/pretraining --ignore=tests/evaluation --ignore=tests/diagnostics \
 		--ignore=tests/peers --ignore=tests/benchmarks --ignore-glob='tests/test_train_agent*' --ignore=tests/test_packaging.py --ignore=tests/test_rl_zoo.py
-
-# Losses that published packages compute as well, against theirs. Nothing else needs these packages.
-$(VENV)/.peers: $(STAMP)
-	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt torch -e '.[train,dev,peers]'
-	touch $@
-
-test-peers: $(VENV)/.peers
-	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/peers
 
 # Against EnvPool's Procgen and dm_control themselves; needs Debian's libqt5gui5, libegl1 and libgl1.
 test-system: $(STAMP)

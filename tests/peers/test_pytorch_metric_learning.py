@@ -81,12 +81,13 @@ def test_contrasts_of_a_frame_with_a_later_one(name, ended):
     assert_same(objective, encoder, objective(encoder, windows)[0], theirs)
 
 
-def test_cpc_over_all_frames_of_the_batch():
+@pytest.mark.parametrize("length", (None, 7.0))
+def test_cpc_over_all_frames_of_the_batch(length):
     """Labels tell theirs which of the 15 frames is the positive of a context, k steps on."""
     encoder = make_encoder()
-    cpc = CPC(encoder, horizon=2, context=1, augment=None)
+    cpc = CPC(encoder, horizon=2, context=1, feature_length=length, augment=None)
     windows = noise(5, 3)
-    features = encoder(windows.observations.flatten(0, 1)).unflatten(0, (5, 3))
+    features = cpc.read(encoder(windows.observations.flatten(0, 1))).unflatten(0, (5, 3))
     contexts = cpc.context(features, windows.actions)
     place = torch.arange(15).view(5, 3)
     parts = []
