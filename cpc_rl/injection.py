@@ -61,6 +61,7 @@ class Injection:
         self.updates = 0
         self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
+        self._output_hook = weak_hook(self._on_output_gradient)
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
         self._map_norm: Tensor | None = None  # of the last update: this one's is known only after the layers behind the map
@@ -96,7 +97,7 @@ class Injection:
         if self.guard.busy or not output.requires_grad:
             return
         # A hook that held the output itself would keep it alive: the two would refer to each other.
-        output.register_hook(partial(weak_hook(self._on_output_gradient), place, output.detach()))
+        output.register_hook(partial(self._output_hook, place, output.detach()))
 
     def _on_output_gradient(self, place: str, output: Tensor, gradient: Tensor) -> Tensor | None:
         self._squared_norms[place].append(gradient.square().sum())
