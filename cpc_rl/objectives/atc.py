@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
-from cpc_rl.nets import mlp
+from cpc_rl.nets import FEATURE_LENGTH, mlp
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -52,7 +52,7 @@ class ATC(ContrastiveObjective):
         latent_dim: int = 128,
         hidden_dim: int = 512,
         tau: float = 0.01,
-        feature_length: float | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",

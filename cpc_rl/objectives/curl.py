@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.momentum import check_tau, momentum_copy, momentum_update
 from cpc_rl.negatives import Negatives
+from cpc_rl.nets import FEATURE_LENGTH
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import ContrastiveObjective
 from cpc_rl.sampling import Windows
@@ -46,7 +47,7 @@ class CURL(ContrastiveObjective):
         tau: float = 0.05,
         horizon: int = 0,
         latent_dim: int | None = None,
-        feature_length: float | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",

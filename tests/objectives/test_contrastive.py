@@ -8,6 +8,7 @@ import torch
 from cpc_rl.estimators import ESTIMATORS, mine
 from cpc_rl.negatives import NEGATIVES, Negatives
 from cpc_rl.objectives import CPC, CURL, SimCLR
+from tests.objectives.head_checks import as_read
 from tests.synthetic import ACTIONS, held_out, make_encoder, rolling_patterns, train
 
 
@@ -23,7 +24,7 @@ def windows_of_few_trajectories(batch_size: int, length: int, seed: int = 0):
 def loop_curl(curl: CURL, encoder, windows, rules: Negatives) -> tuple[float, float]:
     """Loss with the negatives chosen, and InfoNCE's bound over the whole batch."""
     images = windows.observations[:, 0]
-    z, keys = encoder(images), curl.key_encoder(images)
+    z, keys = ([as_read(row, curl.feature_length) for row in f(images)] for f in (encoder, curl.key_encoder))
     losses, bounds = [], []
     for i in range(len(images)):
         scores = [float(z[i] @ curl.W @ key) for key in keys]
@@ -74,7 +75,7 @@ def test_a_queue_holds_earlier_batches_keys_and_is_told_apart_from_alone():
     entered = []
     for windows in batches[:2]:
         curl(encoder, windows)
-        entered.append(curl.key_encoder(windows.observations[:, 0]))
+        entered.append(curl.read(curl.key_encoder(windows.observations[:, 0])))
         curl.after_step(encoder)
     queued = torch.cat(entered)[-12:]
     with torch.no_grad():
@@ -82,7 +83,7 @@ def test_a_queue_holds_earlier_batches_keys_and_is_told_apart_from_alone():
     curl.after_step(encoder)
     loss, metrics = curl(encoder, batches[2])
     images = batches[2].observations[:, 0]
-    anchors, keys = encoder(images), curl.key_encoder(images)
+    anchors, keys = curl.read(encoder(images)), curl.read(curl.key_encoder(images))
     expected = 0.0
     for anchor, key in zip(anchors, keys, strict=True):
         scores = [float((anchor @ curl.W @ other).detach()) for other in (key, *queued)]

@@ -66,24 +66,17 @@ def test_moco_with_negatives_of_its_own_trajectory():
 
 
 def test_curl_where_its_scores_are_cosines():
-    """Theirs are always cosines. Unit features, and a rotation as W, make CURL's inner products cosines too."""
+    """Theirs are always cosines. Features of length one, and a rotation as W, make CURL's inner products cosines too."""
     encoder = make_encoder()
-    curl = CURL(encoder, horizon=1, temperature=0.3, augment=None)
+    curl = CURL(encoder, horizon=1, temperature=0.3, feature_length=1.0, augment=None)
     differ(curl)
     curl.W.data = torch.linalg.qr(torch.randn(curl.W.shape, generator=torch.Generator().manual_seed(1)))[0]
-    for part in (encoder, curl.key_encoder):
-        part.extractors["image"].append(Unit())
     windows = noise(8, 2)
-    anchors, keys = encoder(windows.observations[:, 0]) @ curl.W, curl.key_encoder(windows.observations[:, 1])
-    ours, theirs = curl(encoder, windows)[0], InfoNCE(0.3)(anchors, keys)
+    anchors, keys = curl.read(encoder(windows.observations[:, 0])), curl.read(curl.key_encoder(windows.observations[:, 1]))
+    ours, theirs = curl(encoder, windows)[0], InfoNCE(0.3)(anchors @ curl.W, keys)
     torch.testing.assert_close(ours, theirs)
     gradients = [torch.autograd.grad(loss, list(encoder.parameters()), retain_graph=True) for loss in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)  # not at W, which a step takes off the rotations
-
-
-class Unit(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.normalize(x, dim=1)
 
 
 def test_multiview_in_both_directions_of_every_pair():

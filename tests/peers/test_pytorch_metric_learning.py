@@ -68,10 +68,13 @@ def test_contrasts_of_a_frame_with_a_later_one(name, ended):
     windows.mask[:ended, 2] = False
     now, later = windows.observations[ended:, 0], windows.observations[ended:, 2]
     if name == "curl":
-        anchors, keys = encoder(now) @ objective.W, objective.key_encoder(later)
+        anchors, keys = objective.read(encoder(now)) @ objective.W, objective.read(objective.key_encoder(later))
     elif name == "atc":
-        c = objective.compressor(encoder(now))
-        anchors, keys = objective.W(c + objective.predictor(c)), objective.key_compressor(objective.key_encoder(later))
+        c = objective.compressor(objective.read(encoder(now)))
+        anchors, keys = (
+            objective.W(c + objective.predictor(c)),
+            objective.key_compressor(objective.read(objective.key_encoder(later))),
+        )
     else:
         z, keys = objective.projection(encoder(now)), objective.projection(encoder(later))
         actions = objective.sequence_embedding(objective.action_embedding(windows.actions[ended:]).flatten(1))
