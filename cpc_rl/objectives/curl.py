@@ -24,7 +24,8 @@ class CURL(ContrastiveObjective):
     Laskin, Srinivas and Abbeel 2020, "CURL: Contrastive Unsupervised Representations for Reinforcement
     Learning", section 4. The paper does not say how ``W`` starts. Ours is the identity, so that the first scores are
     inner products; the authors' code draws from [0, 1), which after 80 updates on the synthetic data of our tests
-    had found .2 of the pairs over features of one length, the identity .8 (two seeds; .02 and .5 to .8 over features as they are).
+    had found .2 of the pairs over features of one length, the identity .8 (two seeds; .02 and .5 to .8 over features as they
+    are).
 
     :param tau: step of the momentum encoder towards the online one, after every update
     :param horizon: steps from the anchor to its key; 0 as in the paper
