@@ -10,7 +10,7 @@ from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import Part
-from cpc_rl.objectives.local import LocalObjective, positions
+from cpc_rl.objectives.local import LocalObjective
 from cpc_rl.sampling import Windows
 
 TERMS = ("local_local", "local_global", "global_local", "global_global")
@@ -61,6 +61,9 @@ class DRIML(LocalObjective):
     :param hidden_dim: of the residual blocks
     :param action_latent_dim: length of the encoded action
     :param grid: longest side of a map whose positions are contrasted as they are, see :class:`LocalObjective`
+    :param feature_length: the head reads features without their mean and of this length, and maps as a whole so
+        (:meth:`LocalObjective.read_map`), so that it cannot gain by making the agent's longer; as they are if ``None``, as in
+        the paper
     :param temperature: divides the scores; the paper has none
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -78,6 +81,7 @@ class DRIML(LocalObjective):
         hidden_dim: int = 128,
         action_latent_dim: int = 64,
         grid: int = 12,
+        feature_length: float | None = None,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -89,6 +93,7 @@ class DRIML(LocalObjective):
             action_dim,
             horizon=horizon,
             grid=grid,
+            feature_length=feature_length,
             temperature=temperature,
             negatives=negatives,
             estimator=estimator,
@@ -131,4 +136,4 @@ class DRIML(LocalObjective):
     def _places(self, encoder: Encoder, windows: Windows, index: int) -> dict[str | None, Tensor]:
         """The features of a frame as ``(1, B, F)`` under ``None``, and its maps as ``(P, B, C)`` under their keys."""
         features, maps = encoder.with_maps(self.augmented(frame(windows.observations, index)))
-        return {None: features[None], **{key: positions(value, self.grid) for key, value in maps.items()}}
+        return {None: self.read(features)[None], **{key: self.read_map(value) for key, value in maps.items()}}

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from cpc_rl.encoder import Encoder
 from cpc_rl.losses import contrast_metrics
 from cpc_rl.negatives import Origin
+from cpc_rl.nets import at_length
 from cpc_rl.objectives.contrastive import ContrastiveObjective, Part
 
 
@@ -35,6 +36,21 @@ class LocalObjective(ContrastiveObjective):
         if grid < 1:
             raise ValueError(f"grid is {grid}, but a feature map has at least 1 position a side.")
         self.grid = grid
+
+    def read_map(self, feature_map: Tensor) -> Tensor:
+        """
+        The vectors at a map's positions as the head reads them. With a ``feature_length`` the map as a whole loses its mean
+        and gets that length times the root of its number of positions: brought to it one by one, positions where nearly every
+        unit is silent would have a gradient as large as they are small.
+
+        :param feature_map: shape ``(B, C, h, w)``
+        :return: shape ``(P, B, C)``, row by row of the map
+        """
+        if self.feature_length is not None:
+            places = feature_map.shape[2] * feature_map.shape[3]
+            whole = at_length(feature_map.flatten(1), self.feature_length * math.sqrt(places))
+            feature_map = whole.view(feature_map.shape)
+        return positions(feature_map, self.grid)
 
     def contrast_positions(self, anchors: Tensor, keys: Tensor, anchors_at: Origin, keys_at: Origin) -> Part:
         """

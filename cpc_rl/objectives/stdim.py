@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
 from cpc_rl.objectives.base import frame
-from cpc_rl.objectives.local import LocalObjective, positions
+from cpc_rl.objectives.local import LocalObjective
 from cpc_rl.sampling import Windows
 
 
@@ -31,6 +31,9 @@ class STDIM(LocalObjective):
         themselves if ``None``, as in the paper
     :param grid: longest side of a map whose positions are contrasted as they are, see :class:`LocalObjective`; the paper's
         map has 11 x 8
+    :param feature_length: the head reads features without their mean and of this length, and maps as a whole so
+        (:meth:`LocalObjective.read_map`), so that it cannot gain by making the agent's longer; as they are if ``None``, as in
+        the paper
     :param temperature: divides the scores; the paper has none
     :param negatives: see :class:`cpc_rl.Negatives`
     :param estimator: see :mod:`cpc_rl.estimators`
@@ -45,6 +48,7 @@ class STDIM(LocalObjective):
         horizon: int = 1,
         latent_dim: int | None = None,
         grid: int = 12,
+        feature_length: float | None = None,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
@@ -56,6 +60,7 @@ class STDIM(LocalObjective):
             action_dim,
             horizon=horizon,
             grid=grid,
+            feature_length=feature_length,
             temperature=temperature,
             negatives=negatives,
             estimator=estimator,
@@ -77,10 +82,10 @@ class STDIM(LocalObjective):
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         parts = []
         for key, projection in self.projections.items():
-            keys = projection(positions(next_maps[key], self.grid))  # (P, B, D)
+            keys = projection(self.read_map(next_maps[key]))  # (P, B, D)
             for anchors in (
-                self.global_scorers[key](features)[None],  # (1, B, D)
-                self.local_scorers[key](positions(maps[key], self.grid)),  # (P, B, D)
+                self.global_scorers[key](self.read(features))[None],  # (1, B, D)
+                self.local_scorers[key](self.read_map(maps[key])),  # (P, B, D)
             ):
                 parts.append(self.contrast_positions(anchors, keys, anchors_at, keys_at))
         return self.result(parts)

@@ -27,6 +27,14 @@ def as_read(z: torch.Tensor, length: float | None) -> torch.Tensor:
     return length * centred / centred.norm()
 
 
+def maps_as_read(maps: torch.Tensor, length: float | None) -> torch.Tensor:
+    """Feature maps ``(B, C, h, w)`` as a head reads them: each as one long vector, whose length grows with its positions."""
+    if length is None:
+        return maps
+    whole = length * (maps.shape[2] * maps.shape[3]) ** 0.5
+    return torch.stack([as_read(m.flatten(), whole).view(m.shape) for m in maps])
+
+
 def check_gradients(objective: Objective, encoder: Encoder, without: tuple[str, ...] = ("none",)) -> None:
     """
     Every parameter of head and encoder gets a gradient, momentum copies none, and nothing is in both.

@@ -6,6 +6,7 @@ import torch
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.objectives.driml import DRIML, TERMS
+from tests.objectives.head_checks import as_read, maps_as_read
 from tests.objectives.map_encoder import make_map_encoder, make_two_map_encoder
 from tests.objectives.training import assert_gradients, held_out_on, loss_from, scrambled_beyond_the_end, train_on
 from tests.synthetic import ACTIONS, rolling_patterns
@@ -29,6 +30,9 @@ def loop_driml(driml: DRIML, encoder: Encoder, windows) -> float:
     for t in (0, driml.horizon):
         images = {k: v[:, t] for k, v in observations.items()} if isinstance(observations, dict) else observations[:, t]
         features, maps = encoder.with_maps(images)
+        length = driml.feature_length
+        features = torch.stack([as_read(row, length) for row in features])
+        maps = {k: maps_as_read(v, length) for k, v in maps.items()}
         states.append({None: features.double().numpy(), **{k: v.double().numpy() for k, v in maps.items()}})
     first_actions = windows.actions[:, 0].double().numpy()
     actions = [residual(numbers(driml.action_encoder), a) for a in first_actions]
@@ -56,10 +60,14 @@ def sharpened(driml: DRIML) -> DRIML:
     return driml
 
 
-@pytest.mark.parametrize(("terms", "horizon"), [(TERMS, 1), (TERMS, 2), *(([term], 1) for term in TERMS)])
-def test_loss_equals_a_literal_loop(terms, horizon):
+@pytest.mark.parametrize(
+    ("terms", "horizon", "length"),
+    [(TERMS, 1, None), (TERMS, 2, None), (TERMS, 1, 2.0), *(([term], 1, None) for term in TERMS)],
+)
+def test_loss_equals_a_literal_loop(terms, horizon, length):
     encoder = make_map_encoder(8, stride=2)
-    driml = sharpened(DRIML(encoder, ACTIONS, horizon=horizon, terms=terms, latent_dim=6, hidden_dim=10, action_latent_dim=3))
+    sizes = {"latent_dim": 6, "hidden_dim": 10, "action_latent_dim": 3}
+    driml = sharpened(DRIML(encoder, ACTIONS, horizon=horizon, terms=terms, feature_length=length, **sizes))
     windows = rolling_patterns(5, horizon + 1, 0)
     windows.mask[2, horizon:] = False
     loss, metrics = driml(encoder, windows)

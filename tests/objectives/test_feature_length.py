@@ -8,8 +8,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cpc_rl import ContrastiveCallback
 from cpc_rl.nets import at_length
-from cpc_rl.objectives import ATC, CPC, CURL, Objective
+from cpc_rl.objectives import ATC, CPC, CURL, DRIML, STDIM, Objective
 from tests.objectives.head_checks import as_read
+from tests.objectives.map_encoder import make_map_encoder
 from tests.stamped_env import StampedEnv
 from tests.synthetic import ACTIONS, make_encoder, rolling_patterns
 
@@ -37,6 +38,26 @@ def test_the_loss_does_not_depend_on_it_and_cannot_fall_by_it(cls):
         assert (max(float(slope.abs().max()) for slope in slopes) < 1e-4) == invariant
 
 
+@pytest.mark.parametrize("cls", [STDIM, DRIML])
+def test_maps_as_a_whole_neither(cls):
+    """Anchors' map and features grow, the keys' stay: a head over maps as they are gains by it, one of a length does not."""
+    for length in (7.0, None):
+        slopes = []
+        for factor in (0.01, 1.0, 30.0):
+            encoder = make_map_encoder(8, stride=2)
+            for p in encoder.extractors["image"].cnn[2].parameters():  # the map, and the features behind it
+                p.data.mul_(factor)
+            torch.manual_seed(1)
+            objective = cls(encoder, ACTIONS, feature_length=length, augment=None)
+            seen: list[torch.Tensor] = []
+            read_map = objective.read_map
+            objective.read_map = lambda m, seen=seen, read_map=read_map: read_map(seen.append(m) or m)
+            loss, _ = objective(encoder, rolling_patterns(8, 2, 0))
+            slopes += [(m * g).flatten(1).sum(dim=1) for m, g in zip(seen, torch.autograd.grad(loss, seen), strict=True)]
+        assert (max(float(slope.abs().max()) for slope in slopes) < 1e-4) == (length is not None)
+        assert all(slope.isfinite().all() for slope in slopes)
+
+
 @pytest.mark.parametrize("dim", [1, 5, 512])
 def test_vectors_lose_their_mean_and_get_the_length(dim):
     z = torch.randn(6, dim, generator=torch.Generator().manual_seed(0)) * 1e-3 + 5e-4
@@ -50,11 +71,11 @@ def test_vectors_lose_their_mean_and_get_the_length(dim):
     assert at_length(z, None) is z
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("cls", [*CLASSES, STDIM, DRIML])
 @pytest.mark.parametrize("length", [0.0, -1.0])
 def test_a_length_that_is_none_is_refused(cls, length):
     with pytest.raises(ValueError, match="above 0, or None"):
-        cls(make_encoder(), ACTIONS, feature_length=length)
+        cls(make_map_encoder(), ACTIONS, feature_length=length)
 
 
 def test_a_dqn_keeps_the_length_of_its_features():

@@ -6,6 +6,7 @@ from torch import nn
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.objectives.local import positions
 from cpc_rl.objectives.stdim import STDIM
+from tests.objectives.head_checks import as_read, maps_as_read
 from tests.objectives.map_encoder import drifting_patterns, make_map_encoder, make_two_map_encoder
 from tests.objectives.training import assert_gradients, held_out_on, loss_from, scrambled_beyond_the_end, train_on
 from tests.synthetic import SPACE, rolling_patterns
@@ -22,6 +23,9 @@ def loop_stdim(stdim: STDIM, encoder: Encoder, windows, same_trajectory: bool = 
         for t in (0, stdim.horizon)
     ]
     (features, maps), (_, next_maps) = (encoder.with_maps(images) for images in frames)
+    length = stdim.feature_length
+    features = torch.stack([as_read(row, length) for row in features])
+    maps, next_maps = ({k: maps_as_read(v, length) for k, v in some.items()} for some in (maps, next_maps))
     means = []
     for key in maps:
         height, width = maps[key].shape[2:]
@@ -51,10 +55,10 @@ def ragged(windows, row: int, from_frame: int):
     return windows
 
 
-@pytest.mark.parametrize("horizon", [1, 2])
-def test_loss_equals_a_literal_loop(horizon):
+@pytest.mark.parametrize(("horizon", "length"), [(1, None), (2, None), (1, 2.0)])
+def test_loss_equals_a_literal_loop(horizon, length):
     encoder = make_map_encoder(8, stride=2)
-    stdim = sharpened(STDIM(encoder, horizon=horizon))
+    stdim = sharpened(STDIM(encoder, horizon=horizon, feature_length=length))
     windows = ragged(rolling_patterns(5, horizon + 1, 0), 2, horizon)
     loss, metrics = stdim(encoder, windows)
     expected = loop_stdim(stdim, encoder, windows)
