@@ -47,7 +47,7 @@ def test_the_score_matrix_is_that_of_the_objective_and_leaves_no_trace():
     windows = rolling_patterns(8, 1, 0)
     scores = score_matrix(objective, encoder, windows)
     with torch.no_grad():
-        z, keys = encoder(windows.observations[:, 0]), objective.key_encoder(windows.observations[:, 0])
+        z, keys = (objective.read(f(windows.observations[:, 0])) for f in (encoder, objective.key_encoder))
     for i, j in np.ndindex(8, 8):
         assert float(scores.values[i, j]) == pytest.approx(float(z[i] @ objective.W.detach() @ keys[j]), rel=1e-4, abs=1e-5)
     assert scores.targets.tolist() == list(range(8)) and not scores.values.requires_grad
