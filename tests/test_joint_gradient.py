@@ -146,7 +146,7 @@ def test_ratio_holds_the_quotient_of_the_norms_at_the_features_or_at_the_map(nam
                 injection.report = kept
 
     # This agent's features grow twenty times, and a gradient at features of one length falls as they do, ahead of its average.
-    keywords = {"feature_length": None} if name == "cpc" else {}
+    keywords = {"feature_length": None}
     model.learn(256, callback=Watch(name, keywords, batch_size=8, coef="ratio", gradient_ratio=0.5))
     assert ratios[0] == pytest.approx(0.5, rel=1e-4)  # the first step knows nothing but itself
     assert 0.1 < sorted(ratios)[len(ratios) // 2] < 2.5

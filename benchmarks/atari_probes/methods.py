@@ -19,10 +19,11 @@ from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.pretraining import pretrain
 
+AS_IN_THE_PAPER = {"feature_length": None}  # no agent whose features a head could make longer: they are read as they are
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stdim": ("stdim", {"augment": None}),
-    "cpc": ("cpc", {"augment": None}),
-    "atc": ("atc", {"horizon": 3}),
+    "stdim": ("stdim", {"augment": None, **AS_IN_THE_PAPER}),
+    "cpc": ("cpc", {"augment": None, **AS_IN_THE_PAPER}),
+    "atc": ("atc", {"horizon": 3, **AS_IN_THE_PAPER}),
     "simclr": ("simclr", {}),
 }
 METHODS = ("random", *OBJECTIVES, "supervised")

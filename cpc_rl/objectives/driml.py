@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
+from cpc_rl.nets import FEATURE_LENGTH
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.contrastive import Part
 from cpc_rl.objectives.local import LocalObjective
@@ -52,7 +53,7 @@ class DRIML(LocalObjective):
     their published command for Procgen takes ``terms=["global_global"]`` alone, which is cheaper. Their heads are 512 wide,
     ours 128: with ``NatureCNN`` at 84 x 84 (49 positions) and a batch of 256, loss and gradients took 2.6 times as long at
     512 on a CPU. No augmentation, as in their code: a shift moves what a position sees. On the synthetic data of our tests
-    accuracy on held-out frames after 100 updates was .20 without and .11 with it (chance: .016).
+    accuracy on held-out frames after 100 updates was .29 without and .20 with it (chance: .016).
 
     :param horizon: ``k``, steps from the state to the one that is predicted
     :param terms: which of the four contrasts, ``"local_local"``, ``"local_global"``, ``"global_local"``,
@@ -81,7 +82,7 @@ class DRIML(LocalObjective):
         hidden_dim: int = 128,
         action_latent_dim: int = 64,
         grid: int = 12,
-        feature_length: float | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
+from cpc_rl.nets import FEATURE_LENGTH
 from cpc_rl.objectives.base import frame
 from cpc_rl.objectives.local import LocalObjective
 from cpc_rl.sampling import Windows
@@ -24,7 +25,7 @@ class STDIM(LocalObjective):
     out. Of a Dict observation each image entry has its own map and scorers, the features are those of all entries together.
 
     No augmentation by default, as in the paper: a shift also moves what a position sees. On the synthetic data of our tests
-    accuracy on held-out frames after 120 updates was .25 without and .17 with it (chance: .016).
+    accuracy on held-out frames after 120 updates was .20 without and .12 with it (chance: .016).
 
     :param horizon: steps from the anchor to its key; 1 as in the paper
     :param latent_dim: length of the vectors that are contrasted, by a linear layer over the map's channels; the channels
@@ -48,7 +49,7 @@ class STDIM(LocalObjective):
         horizon: int = 1,
         latent_dim: int | None = None,
         grid: int = 12,
-        feature_length: float | None = None,
+        feature_length: float | None = FEATURE_LENGTH,
         temperature: float = 1.0,
         negatives: str | Mapping[str, Any] | Negatives = "batch",
         estimator: str = "infonce",
