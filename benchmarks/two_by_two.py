@@ -1,0 +1,97 @@
+"""
+What a head adds, with augmented batches and without together: twice the runs of either comparison alone.
+
+    python -m benchmarks.two_by_two runs/CarRacing-v2 --head cpc
+
+The head's effect is the mean of two differences of means, ``cpc`` less ``none`` and ``aug+cpc`` less ``aug``; that of the
+augmentation in the same way, ``aug`` less ``none`` and ``aug+cpc`` less ``cpc``. The p-value is exact: how many of all ways to
+deal the runs of each difference to its two arms give an effect as large, either way (Edgington 1980, "Randomization Tests",
+with blocks).
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from math import comb, prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cpc_rl.evaluation.arms import ArmRuns, group_arms
+from cpc_rl.evaluation.cells import table
+from cpc_rl.evaluation.pairs import MEASURES
+from cpc_rl.evaluation.table import read_runs
+
+MOST_DEALS = 5_000_000
+Block = tuple[np.ndarray, np.ndarray]  # runs of the arm that has it, and of the one that has not, (n,) and (m,)
+
+
+class Effect(NamedTuple):
+    """A mean of differences between means, in the runs' own units, and how often chance gives one as large."""
+
+    estimate: float
+    p_value: float
+
+
+def all_differences(block: Block) -> np.ndarray:
+    """
+    The difference of the means for every way to deal a block's runs to its two arms.
+
+    :return: shape ``(comb(n + m, n),)``; the first is that of the arms as they are
+    """
+    runs, count = np.concatenate(block), len(block[0])
+    sums = runs[list(combinations(range(len(runs)), count))].sum(axis=1)
+    return sums / count - (runs.sum() - sums) / (len(runs) - count)
+
+
+def effect(blocks: Sequence[Block]) -> Effect:
+    """
+    :param blocks: each counts the same, however many runs it has
+    :raises ValueError: if there are more than five million deals to go through
+    """
+    deals = prod(comb(len(mine) + len(theirs), len(mine)) for mine, theirs in blocks)
+    if deals > MOST_DEALS:
+        raise ValueError(f"These runs can be dealt in {deals:,} ways, but at most {MOST_DEALS:,} are gone through.")
+    found = np.zeros(1)
+    for block in blocks:
+        found = np.add.outer(found, all_differences(block) / len(blocks)).ravel()
+    as_large = np.abs(found) >= abs(found[0]) * (1 - 1e-9) - 1e-12
+    return Effect(float(found[0]), float(as_large.mean()))
+
+
+def scores(arm: ArmRuns, measure: str) -> np.ndarray:
+    """(num_runs,), of ``area`` or ``final``"""
+    return (arm.area() if measure == "area" else arm.final())[:, 0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="<log-dir>/<environment>, of one algorithm")
+    parser.add_argument("--head", default="cpc", help="the objective; its arms are HEAD and aug+HEAD")
+    arguments = parser.parse_args()
+    finished = [run for run in read_runs(arguments.folder) if run.status == "finished"]
+    if len({run.algorithm for run in finished}) > 1:
+        raise SystemExit(
+            f"{arguments.folder} has runs of several algorithms, but one at a time is looked at: move the others."
+        )
+    arms = {arm.arm: arm for arm in group_arms(finished)}
+    head, both = arguments.head, f"aug+{arguments.head}"
+    missing = [name for name in ("none", "aug", head, both) if name not in arms]
+    if missing:
+        raise SystemExit(f"{arguments.folder} has no finished run of {', '.join(missing)}, and all four arms are needed.")
+    rows, figures = [], {}
+    for name, pairs in {head: ((head, "none"), (both, "aug")), "aug": (("aug", "none"), (both, head))}.items():
+        for measure, words in MEASURES.items():
+            blocks = [(scores(arms[with_it], measure), scores(arms[without], measure)) for with_it, without in pairs]
+            found = effect(blocks)
+            counts = " and ".join(str(sum(len(block[side]) for block in blocks)) for side in (0, 1))
+            figures[f"{name} {measure}"] = {"effect": round(found.estimate, 4), "p": found.p_value}
+            rows.append([f"`{name}`", words, counts, f"{found.estimate:+.4g}", f"{found.p_value:.2g}"])
+    print(table(["what it adds", "measure", "runs with and without", "effect", "p"], rows))
+    print(f"\n{json.dumps({'benchmark': 'two_by_two', 'effects': figures})}")
+
+
+if __name__ == "__main__":
+    main()
