@@ -12,16 +12,16 @@ with blocks).
 import argparse
 import json
 from collections.abc import Sequence
-from itertools import combinations
 from math import comb, prod
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cpc_rl.evaluation.arms import ArmRuns, group_arms
+from cpc_rl.evaluation.arms import group_arms
 from cpc_rl.evaluation.cells import table
-from cpc_rl.evaluation.pairs import MEASURES
+from cpc_rl.evaluation.intervals import all_differences, as_large
+from cpc_rl.evaluation.pairs import MEASURES, measured
 from cpc_rl.evaluation.table import read_runs
 
 MOST_DEALS = 5_000_000
@@ -35,17 +35,6 @@ class Effect(NamedTuple):
     p_value: float
 
 
-def all_differences(block: Block) -> np.ndarray:
-    """
-    The difference of the means for every way to deal a block's runs to its two arms.
-
-    :return: shape ``(comb(n + m, n),)``; the first is that of the arms as they are
-    """
-    runs, count = np.concatenate(block), len(block[0])
-    sums = runs[list(combinations(range(len(runs)), count))].sum(axis=1)
-    return sums / count - (runs.sum() - sums) / (len(runs) - count)
-
-
 def effect(blocks: Sequence[Block]) -> Effect:
     """
     :param blocks: each counts the same, however many runs it has
@@ -56,14 +45,8 @@ def effect(blocks: Sequence[Block]) -> Effect:
         raise ValueError(f"These runs can be dealt in {deals:,} ways, but at most {MOST_DEALS:,} are gone through.")
     found = np.zeros(1)
     for block in blocks:
-        found = np.add.outer(found, all_differences(block) / len(blocks)).ravel()
-    as_large = np.abs(found) >= abs(found[0]) * (1 - 1e-9) - 1e-12
-    return Effect(float(found[0]), float(as_large.mean()))
-
-
-def scores(arm: ArmRuns, measure: str) -> np.ndarray:
-    """(num_runs,), of ``area`` or ``final``"""
-    return (arm.area() if measure == "area" else arm.final())[:, 0]
+        found = np.add.outer(found, all_differences(*block) / len(blocks)).ravel()
+    return Effect(float(found[0]), float(as_large(found, found[0]).mean()))
 
 
 def main() -> None:
@@ -84,7 +67,8 @@ def main() -> None:
     rows, figures = [], {}
     for name, pairs in {head: ((head, "none"), (both, "aug")), "aug": (("aug", "none"), (both, head))}.items():
         for measure, words in MEASURES.items():
-            blocks = [(scores(arms[with_it], measure), scores(arms[without], measure)) for with_it, without in pairs]
+            runs = {arm: measured(arms[arm], measure)[:, 0] for arm in arms}
+            blocks = [(runs[with_it], runs[without]) for with_it, without in pairs]
             found = effect(blocks)
             counts = " and ".join(str(sum(len(block[side]) for block in blocks)) for side in (0, 1))
             figures[f"{name} {measure}"] = {"effect": round(found.estimate, 4), "p": found.p_value}

@@ -140,14 +140,29 @@ def permutation_p_value(
     seen = abs(float(mean(scores) - mean(others)))
     exact = tasks == 1 and comb(total, count) <= MOST_EXACT
     if exact:
-        chosen = np.array(list(combinations(range(total), count)))  # (splits, num_runs)
-        sums = pooled[chosen, 0].sum(axis=1)[:, None]
-    else:
-        order = generator.random((repetitions, total, tasks)).argsort(axis=1)[:, :count]
-        sums = pooled[order, np.arange(tasks)].sum(axis=1)  # (repetitions, num_tasks)
-    differences = np.abs((sums / count - (pooled.sum(axis=0) - sums) / (total - count)).mean(axis=1))
-    as_large = int((differences >= seen * (1 - 1e-9) - 1e-12).sum())
-    return as_large / len(differences) if exact else (as_large + 1) / (len(differences) + 1)
+        return float(as_large(all_differences(pooled[:count, 0], pooled[count:, 0]), seen).mean())
+    order = generator.random((repetitions, total, tasks)).argsort(axis=1)[:, :count]
+    sums = pooled[order, np.arange(tasks)].sum(axis=1)  # (repetitions, num_tasks)
+    differences = (sums / count - (pooled.sum(axis=0) - sums) / (total - count)).mean(axis=1)
+    return float((as_large(differences, seen).sum() + 1) / (repetitions + 1))
+
+
+def all_differences(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """
+    The difference of the means for every way to deal the runs to the two arms.
+
+    :param scores: (num_runs,) float
+    :param others: (num_other_runs,) float
+    :return: (comb(num_runs + num_other_runs, num_runs),); the first is that of the arms as they are
+    """
+    pooled, count = np.concatenate([scores, others]), len(scores)
+    sums = pooled[list(combinations(range(len(pooled)), count))].sum(axis=1)
+    return sums / count - (pooled.sum() - sums) / (len(pooled) - count)
+
+
+def as_large(differences: np.ndarray, seen: float) -> np.ndarray:
+    """Which differences are as large as one that was seen, either way, whatever their rounding."""
+    return np.abs(differences) >= abs(seen) * (1 - 1e-9) - 1e-12
 
 
 def _draws(shape: tuple[int, ...], repetitions: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -106,6 +106,11 @@ def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bo
     return found
 
 
+def measured(arm: ComparedArm, measure: str) -> np.ndarray:
+    """An arm's runs in one of :data:`MEASURES`, (num_runs, num_tasks)."""
+    return arm.area() if measure == "area" else arm.final()
+
+
 def hold_against(arm: ComparedArm, over: ComparedArm, measure: str, own_gain: bool, repetitions: int, seed: int = 0) -> Pair:
     """
     One arm against another in one measure.
@@ -113,7 +118,7 @@ def hold_against(arm: ComparedArm, over: ComparedArm, measure: str, own_gain: bo
     :param measure: ``area`` or ``final``
     :param own_gain: what the pair will say of itself
     """
-    scores, others = (each.area() if measure == "area" else each.final() for each in (arm, over))
+    scores, others = measured(arm, measure), measured(over, measure)
 
     def difference(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         return interquartile_mean(mine) - interquartile_mean(theirs)
