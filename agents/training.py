@@ -18,6 +18,10 @@ from agents.evaluation import PERIODIC_SEEDS, Evaluator
 from agents.logs import pending_scalars, write_scalars
 from agents.run_folder import RunFolder
 
+# Seconds between two drawings of the progress bar. In a file each leaves a line, and a grid's runs write files.
+BAR_SECONDS = 0.1
+LOGGED_BAR_SECONDS = 2.0
+
 
 class Stopped(Exception):
     """The user asked for an end; a checkpoint was written."""
@@ -55,6 +59,7 @@ class RunCallback(BaseCallback):
             unit="step",
             dynamic_ncols=True,
             smoothing=0.05,
+            mininterval=BAR_SECONDS if sys.stderr.isatty() else LOGGED_BAR_SECONDS,
             file=sys.stderr,
         )
         self.clock = time.monotonic()
