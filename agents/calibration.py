@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, learn_keywords, training_callbacks
-from agents.randomness import training_seed, undisturbed
+from agents.randomness import undisturbed
 from agents.recipe import Recipe
 
 ROUNDS = 3  # of each kind, in turn, so that a busy machine slows both
@@ -57,7 +57,7 @@ def measure_compute_ratio(recipe: Recipe, vec_env: VecEnv, seed: int, device: st
     """
     Time of an update with the recipe's objective, divided by that of a plain one.
 
-    :param vec_env: to train in for a moment; it is reset by the training that follows
+    :param vec_env: to train in for a moment; it is seeded and reset by the training that follows
     :return: at least 1
     """
     with undisturbed():
@@ -65,7 +65,6 @@ def measure_compute_ratio(recipe: Recipe, vec_env: VecEnv, seed: int, device: st
         for _ in range(ROUNDS):
             for arm, measured in seconds.items():
                 measured.append(_update_seconds(recipe, arm, vec_env, seed, device))
-    vec_env.seed(training_seed(seed))  # so that the training sees the episodes that the other arms see
     return max(1.0, median(seconds[recipe.objective]) / median(seconds["none"]))
 
 

@@ -87,6 +87,8 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             folder.cut_logs(progress.log_lengths)
         else:
             model = _start(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
+        # Making or loading a model seeds its environments with the model's own seed, and they would count up from there.
+        vec_env.seed(training_seed(configuration.seed, model.num_timesteps))
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
         cleanup.callback(model.logger.close)
         evaluator = _evaluator(configuration, machine, _keywords(configuration, evaluation=True))
