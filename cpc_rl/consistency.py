@@ -1,6 +1,7 @@
 """DrAC: policy and value kept consistent under augmentation, for on-policy algorithms (Raileanu et al. 2021)."""
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -88,8 +89,7 @@ class ConsistencyInjection:
             distribution, values = _heads(self.policy, minibatch)
         view = extractor.augmentation(minibatch, generator=extractor.augment_generator)
         distribution_of_view, values_of_view = _heads(self.policy, view)
-        divergence = kl_divergence(distribution, distribution_of_view).reshape(len(minibatch), -1).sum(dim=1)
-        return divergence.mean() + F.mse_loss(values_of_view, values)
+        return _divergence(distribution, distribution_of_view).mean() + F.mse_loss(values_of_view, values)
 
 
 def _extractor(policy: Any) -> ImageExtractor:
@@ -98,10 +98,27 @@ def _extractor(policy: Any) -> ImageExtractor:
 
 
 def _heads(policy: Any, observations: Tensor) -> tuple[Distribution, Tensor]:
-    """Action distribution and values ``(N, 1)`` of preprocessed observations."""
+    """
+    Action distribution and values ``(N, 1)`` of preprocessed observations.
+
+    A policy has one distribution object, which each pass fills anew: what is given is a copy, so that two can be compared.
+    """
     if policy.share_features_extractor:
         latent_pi, latent_vf = policy.mlp_extractor(policy.features_extractor(observations))
     else:
         latent_pi = policy.mlp_extractor.forward_actor(policy.pi_features_extractor(observations))
         latent_vf = policy.mlp_extractor.forward_critic(policy.vf_features_extractor(observations))
-    return policy._get_action_dist_from_latent(latent_pi), policy.value_net(latent_vf)
+    return copy(policy._get_action_dist_from_latent(latent_pi)), policy.value_net(latent_vf)
+
+
+def _divergence(distribution: Any, of_view: Any) -> Tensor:
+    """
+    Kullback-Leibler divergence of each sample's action distribution from its view's, in nats, shape ``(N,)``.
+
+    sb3-contrib's maskable distributions of several actions are not known to SB3's function. Their masks are not looked at.
+    """
+    if hasattr(distribution, "distributions"):
+        pairs = zip(distribution.distributions, of_view.distributions, strict=True)
+        return torch.stack([torch.distributions.kl_divergence(mine, other) for mine, other in pairs]).sum(dim=0)
+    divergence = kl_divergence(distribution, of_view)
+    return divergence.reshape(len(divergence), -1).sum(dim=1)
