@@ -14,18 +14,24 @@ class RolloutFeatures:
     """
     Listens to the extractor while the agent acts, and keeps what it gave out for each step of the newest rollout.
 
+    Others may ask the policy for actions between two steps, as an ``EvalCallback`` does. Of all passes only the agent's own
+    counts: that in which it also asks for the value of as many observations as it acts in.
+
     Memory banks of features that are as old as the last visit: Wu, Xiong, Yu and Lin 2018, "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", section 3.2.
 
     :param extractor: the features extractor that the policy acts with
+    :param value_net: what it makes the values with, later in the same pass; ``predict`` does without
+    :param n_envs: how many observations the agent acts in at once
     :param alive: says whether the ``learn()`` that this belongs to still runs
     """
 
-    def __init__(self, extractor: nn.Module, alive: Callable[[], bool]) -> None:
-        self.extractor, self.alive = extractor, alive
-        self._handle: RemovableHandle | None = None
-        self._last: Tensor | None = None
-        self._steps: list[Tensor] = []
+    def __init__(self, extractor: nn.Module, value_net: nn.Module, n_envs: int, alive: Callable[[], bool]) -> None:
+        self.extractor, self.value_net, self.n_envs, self.alive = extractor, value_net, n_envs, alive
+        self._handles: list[RemovableHandle] = []
+        self._given: Tensor | None = None  # by the newest pass, whosever it was
+        self._last: Tensor | None = None  # by the agent's
+        self._steps: list[Tensor | None] = []
         self._all: Tensor | None = None  # (T, E, F)
 
     def begin(self) -> None:
@@ -33,20 +39,24 @@ class RolloutFeatures:
         self.end()
         self._all = None
         self._steps.clear()
-        self._handle = self.extractor.register_forward_hook(self._keep)
+        self._handles.append(self.extractor.register_forward_hook(self._keep))
+        self._handles.append(self.value_net.register_forward_hook(self._promote))
 
     def note_step(self) -> None:
-        """A step was made; the extractor's last pass was that of its observation."""
-        if self._last is not None:
-            self._steps.append(self._last)
+        """A step was made; the agent's last pass was that of its observation."""
+        self._steps.append(self._last)
+        self._last = None
 
     def end(self) -> None:
         """The rollout is over."""
-        if self._handle is None:
+        if not self._handles:
             return
-        self._handle.remove()
-        self._handle = None
-        self._all = torch.stack(self._steps) if self._steps else None
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._given = self._last = None
+        seen = [step for step in self._steps if step is not None]
+        self._all = torch.stack(seen) if seen and len(seen) == len(self._steps) else None
         self._steps.clear()
 
     def after(self, indices: Ints) -> Tensor | None:
@@ -67,4 +77,9 @@ class RolloutFeatures:
         if not self.alive():
             self.end()
         elif not torch.is_grad_enabled():
-            self._last = output.detach().flatten(1)
+            self._given = output.detach().flatten(1)
+
+    def _promote(self, *_: Any) -> None:
+        if self._given is not None and len(self._given) == self.n_envs and not torch.is_grad_enabled():
+            self._last = self._given
+        self._given = None

@@ -1,6 +1,7 @@
 """Everything through which the heads of one model share work with its updates."""
 
 from collections.abc import Callable
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -56,7 +57,8 @@ class Sharing:
             return None
         rollout = None
         if self.rollout_keys and any(term.objective.takes_next_keys for term in head.terms.values()):
-            rollout = RolloutFeatures(site.extractor, self.alive)
+            policy: Any = self.model.policy
+            rollout = RolloutFeatures(site.extractor, policy.value_net, self.model.n_envs, self.alive)
             self.rollouts.append(rollout)
         target = matching_target(self.model.policy, site.extractor)
         return SharedPass(self.minibatches, target, is_joined(self.model), self.batch_size, rollout)
