@@ -14,7 +14,7 @@ HEADLESS = ("none", "aug", "compute")
 @dataclass(frozen=True)
 class ArmRuns:
     """
-    The finished runs of one arm, with one algorithm; all arms of a comparison share the axis of steps.
+    The finished runs of one arm, with one algorithm; all arms of an algorithm share the axis of steps.
 
     :param label: the arm, with its algorithm before it where there are several
     :param steps: (num_points,) environment steps
@@ -57,6 +57,11 @@ class ArmRuns:
         return steps_to_threshold(self.steps, self.returns, threshold)
 
     @property
+    def resampled(self) -> bool:
+        """Whether a run of its was evaluated elsewhere than the axis has points, and is met on straight lines there."""
+        return any(not np.isin(self.steps, run.column("timesteps")).all() for run in self.runs)
+
+    @property
     def timed(self) -> bool:
         """Whether all its runs say how long they took."""
         return all(map(is_timed, self.runs))
@@ -76,31 +81,34 @@ def is_timed(run: Run) -> bool:
 
 
 def head_of(arm: str) -> str:
-    """The objectives in an arm's name, such as ``cpc`` of ``aug+cpc``; empty if it trains none."""
-    last = arm.split("+")[-1]
+    """The objectives in an arm's name, such as ``cpc`` of ``aug+cpc@atc``; empty if it trains none."""
+    last = split_encoder(arm)[0].split("+")[-1]
     return "" if last in HEADLESS else last
+
+
+def split_encoder(arm: str) -> tuple[str, str]:
+    """``("aug+cpc", "@atc")`` of ``aug+cpc@atc``: what is trained, and what encoder it starts from, or an empty text."""
+    trained, at, encoder = arm.partition("@")
+    return trained, at + encoder
 
 
 def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:
     """
-    Put the finished runs on common axes: of steps, from the latest beginning to the earliest end among all of them.
+    Put the finished runs on common axes: of steps, from the latest beginning to the earliest end among an algorithm's runs.
 
     :param runs: of one environment, in the order in which arms should appear
-    :raises ValueError: no run is finished, or their curves have no stretch in common
+    :raises ValueError: no run is finished, or the curves of an algorithm have no stretch in common
     """
     finished = [run for run in runs if run.status == "finished" and run.rows]
     if not finished:
         raise ValueError("No run is finished, so there is nothing to compare yet.")
-    columns = [run.column("timesteps") for run in finished]
-    first, last = max(column[0] for column in columns), min(column[-1] for column in columns)
-    if first > last:
-        raise ValueError(f"The runs' evaluations have no stretch in common: one begins at {first:g}, one ends at {last:g}.")
-    points = np.unique(np.concatenate(columns))
-    steps = points[(points >= first) & (points <= last)]
-    several = len({run.algorithm for run in runs}) > 1
+    algorithms = list(dict.fromkeys(run.algorithm for run in runs))
+    axes = {algorithm: _common_steps([run for run in finished if run.algorithm == algorithm]) for algorithm in algorithms}
+    several = len(algorithms) > 1
     arms = []
     for algorithm, arm in dict.fromkeys((run.algorithm, run.arm) for run in runs):
         own = [run for run in runs if (run.algorithm, run.arm) == (algorithm, arm)]
+        steps = axes[algorithm]
         done = tuple(run for run in own if run in finished)
         rest = tuple(run for run in own if run not in finished)
         curves = [resample_curve(steps, run.column("timesteps"), run.column("mean_return")) for run in done]
@@ -111,10 +119,23 @@ def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:
     return arms
 
 
+def _common_steps(runs: Sequence[Run]) -> np.ndarray:
+    """Where any of the runs was evaluated, as far as all of them go; nothing without a run."""
+    if not runs:
+        return np.empty(0)
+    columns = [run.column("timesteps") for run in runs]
+    first, last = max(column[0] for column in columns), min(column[-1] for column in columns)
+    if first > last:
+        raise ValueError(f"The runs' evaluations have no stretch in common: one begins at {first:g}, one ends at {last:g}.")
+    points = np.unique(np.concatenate(columns))
+    return points[(points >= first) & (points <= last)]
+
+
 def choose_threshold(arms: Sequence[ArmRuns], least_rise: float = 0.0) -> float | None:
     """
     Nine tenths of the way from plain training's first evaluation to its last, by the interquartile mean.
 
+    :param arms: of one algorithm
     :param least_rise: a return by which it must rise at least
     :return: ``None`` if plain training (or, without that arm, the first one) has no run or does not rise so much
     """

@@ -19,6 +19,7 @@ class ArmSummary:
     The figures of one arm.
 
     :param figures: by measure (see ``MEASURES``) and statistic (``iqm``, ``median``, ``mean``)
+    :param threshold: a return; ``None`` where there is none to choose
     :param reached: how many runs reached the threshold
     :param steps_to_threshold: median over the runs, ``inf`` if half of them never reached it; ``None`` without a threshold
     :param seconds_to_threshold: likewise, in seconds of training
@@ -28,6 +29,7 @@ class ArmSummary:
 
     runs: ArmRuns
     figures: dict[str, dict[str, Interval]]
+    threshold: float | None
     reached: int
     steps_to_threshold: Interval | None
     seconds_to_threshold: Interval | None
@@ -40,28 +42,37 @@ class Comparison:
     """
     All of it.
 
-    :param threshold: a return; ``None`` where there is none to choose
+    :param thresholds: a return for each algorithm that has a finished run; ``None`` where there is none to choose
     :param threshold_given: whether the user named it
     """
 
     arms: tuple[ArmSummary, ...]
     pairs: tuple[Pair, ...]
-    threshold: float | None
+    thresholds: dict[str, float | None]
     threshold_given: bool
     empty: tuple[ArmRuns, ...] = field(default=())
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold, where all algorithms have the same."""
+        different = set(self.thresholds.values())
+        return different.pop() if len(different) == 1 else None
 
 
 def compare(arms: Sequence[ArmRuns], threshold: float | None = None, *, repetitions: int = 5_000, seed: int = 0) -> Comparison:
     """
     Compute every figure of a report.
 
-    :param threshold: a return; chosen by :func:`~cpc_rl.evaluation.arms.choose_threshold` if ``None``
+    :param threshold: a return; chosen for each algorithm by :func:`~cpc_rl.evaluation.arms.choose_threshold` if ``None``
     :param repetitions: of the bootstrap
     :param seed: of each figure's own generator, so that no figure depends on which others there are
     """
     there = [arm for arm in arms if arm.runs]
-    limit = choose_threshold(arms) if threshold is None else threshold
-    summaries = tuple(_summarize(arm, limit, repetitions, seed) for arm in there)
+    thresholds: dict[str, float | None] = {}
+    for algorithm in dict.fromkeys(arm.algorithm for arm in there):
+        own = [arm for arm in arms if arm.algorithm == algorithm]
+        thresholds[algorithm] = choose_threshold(own) if threshold is None else threshold
+    summaries = tuple(_summarize(arm, thresholds[arm.algorithm], repetitions, seed) for arm in there)
     pairs = tuple(
         hold_against(arm, over, measure, own_gain, repetitions, seed)
         for arm in there
@@ -69,7 +80,7 @@ def compare(arms: Sequence[ArmRuns], threshold: float | None = None, *, repetiti
         for measure in MEASURES
     )
     empty = tuple(arm for arm in arms if not arm.runs)
-    return Comparison(summaries, pairs, limit, threshold is not None, empty)
+    return Comparison(summaries, pairs, thresholds, threshold is not None, empty)
 
 
 def _summarize(arm: ArmRuns, threshold: float | None, repetitions: int, seed: int) -> ArmSummary:
@@ -85,6 +96,7 @@ def _summarize(arm: ArmRuns, threshold: float | None, repetitions: int, seed: in
     return ArmSummary(
         runs=arm,
         figures={measure: {name: interval(scores[measure], name) for name in STATISTICS} for measure in MEASURES},
+        threshold=threshold,
         reached=0 if steps is None else int(np.isfinite(steps).sum()),
         steps_to_threshold=None if steps is None else interval(steps, "median"),
         seconds_to_threshold=interval(arm.seconds_to(threshold), "median") if threshold is not None and arm.timed else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpc_rl.evaluation.table import FIRST_ARMS, Run
+from cpc_rl.evaluation.table import FIRST_ARMS, Run, with_finite_returns
 
 FILE = "evaluations.npz"
 ALGORITHMS = (  # in lower case; RL Zoo calls RecurrentPPO ppo_lstm
@@ -46,7 +46,8 @@ def read_evaluations(folder: Path) -> list[Run]:
         if seed in taken:
             seed = max(taken) + 1
         rows = _read_rows(place / FILE)
-        runs.append(Run(place, env, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False))
+        run = Run(place, env, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False)
+        runs.append(with_finite_returns(run))
     return runs
 
 

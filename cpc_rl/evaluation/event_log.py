@@ -40,7 +40,7 @@ def write_event_log(folder: Path, comparison: Comparison, pictures: Sequence[Pat
             _write_band(writer, STEPS, arm.runs.steps, arm.band)
             _write_band(writer, TIME, *_whole_seconds(arm))
     for arm in comparison.arms:
-        _write_hparams(folder / "hparams", arm.runs, comparison.threshold)
+        _write_hparams(folder / "hparams", arm.runs, arm.threshold)
 
 
 def write_suite_log(folder: Path, comparisons: Sequence[SuiteComparison], pictures: Sequence[Path]) -> None:

@@ -21,15 +21,13 @@ def write_curves(
     title: str,
     *,
     over_time: bool,
-    threshold: float | None = None,
     compact: bool = False,
 ) -> list[Path]:
     """
-    Draw each arm's interquartile mean with its interval.
+    Draw each arm's interquartile mean with its interval, and its algorithm's threshold as a line.
 
     :param stem: path without a suffix
     :param over_time: over seconds of training instead of environment steps
-    :param threshold: drawn as a line
     :param compact: see :func:`save_figure`
     :return: the files; none if there is nothing to draw
     :raises ValueError: matplotlib is not installed
@@ -46,7 +44,7 @@ def write_curves(
         count = len(arm.runs.runs)
         label = f"{arm.runs.label} ({count} seed{'s' * (count > 1)})"
         draw_band(axes, x, arm.band_over_time if over_time else arm.band, arms.index(arm), label, faint=len(drawn) > 4)
-    if threshold is not None:
+    for threshold in dict.fromkeys(arm.threshold for arm in drawn if arm.threshold is not None):
         axes.axhline(threshold, color="0.5", linestyle=":", linewidth=1, label=f"threshold {threshold:.4g}")
     axes.set(title=title, ylabel="return (interquartile mean, 95% interval)")
     axes.set_xlabel(f"{unit} of training" if over_time else "environment steps")

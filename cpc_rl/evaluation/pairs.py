@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from cpc_rl.evaluation.arms import HEADLESS
+from cpc_rl.evaluation.arms import HEADLESS, split_encoder
 from cpc_rl.evaluation.intervals import Interval, improvement_interval, permutation_p_value
 from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, probability_of_improvement
 
@@ -92,17 +92,25 @@ class Pair:
 
 
 def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bool]]:
-    """What an arm is held against, and whether the difference is the head's own doing."""
+    """
+    What an arm is held against, and whether the difference is the head's own doing.
+
+    An arm that starts from an encoder is held against those that start from the same one and those that start from none.
+    """
     by_name = {other.arm: other for other in arms if other.algorithm == arm.algorithm}
-    words = arm.arm.split("+")
+    trained, encoder = split_encoder(arm.arm)
+    words = trained.split("+")
     true_head = bool(arm.head) and "shuffled" not in words
     wrong = "+".join([*(["aug"] if "aug" in words else []), "shuffled", arm.head])
+    earlier = HEADLESS[: HEADLESS.index(trained)] if trained in HEADLESS else HEADLESS
+    names = [(name, encoder) for name in (*earlier, *([wrong] if true_head else []))]
+    if encoder:
+        names += [(name, "") for name in HEADLESS]
     found = []
-    earlier = HEADLESS if arm.head else HEADLESS[: HEADLESS.index(arm.arm)]
-    for name in (*earlier, *([wrong] if true_head else [])):
-        if name in by_name:
+    for name, start in names:
+        if name + start in by_name:
             same_batches = "aug" in words if name == "aug" else name != "none"
-            found.append((by_name[name], true_head and same_batches))
+            found.append((by_name[name + start], true_head and same_batches and start == encoder))
     return found
 
 

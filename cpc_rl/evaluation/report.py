@@ -46,11 +46,10 @@ def write_report(
     write_table(out / "runs.csv", runs)
     comparison = compare(group_arms(runs), threshold, repetitions=repetitions)
     names = ", ".join(dict.fromkeys(run.env for run in runs if run.env))
-    limit = comparison.threshold
     pictures = [
         file
         for name, over_time in (("curves_steps", False), ("curves_seconds", True))
-        for file in write_curves(out / name, comparison.arms, names, over_time=over_time, threshold=limit, compact=compact)
+        for file in write_curves(out / name, comparison.arms, names, over_time=over_time, compact=compact)
     ]
     shown = [picture for picture in pictures if picture.suffix == ".png"]
     text = markdown(f"Sample efficiency on {names}", comparison, runs, [picture.name for picture in shown])
@@ -66,7 +65,7 @@ def as_dict(comparison: Comparison, runs: list[Run]) -> dict[str, Any]:
     """The figures as plain containers; what is not reached or not known is ``None``."""
     return {
         "env": list(dict.fromkeys(run.env for run in runs)),
-        "threshold": comparison.threshold,
+        "threshold": comparison.threshold if len(set(comparison.thresholds.values())) == 1 else comparison.thresholds,
         "arms": {arm.runs.label: _arm(arm) for arm in comparison.arms},
         "pairs": [pair_as_dict(pair) for pair in comparison.pairs],
         "words": in_words(comparison),

@@ -92,8 +92,8 @@ def steps_ratio(steps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     :param steps: (..., num_runs, num_tasks) as :func:`steps_to_threshold` gives them
     :param others: (..., num_other_runs, num_tasks)
-    :return: (..., num_tasks) float64, others / steps: ``inf`` where only the others never get there, 0 where only they do,
-        and 1 where neither does, as where both are at once
+    :return: (..., num_tasks) float64, others / steps: ``inf`` where only the others never get there or these are there before
+        any training, 0 the other way round, and 1 where neither gets there, as where both do at once
     """
     mine, theirs = np.median(_matrix(steps), axis=-2), np.median(_matrix(others), axis=-2)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cpc_rl.evaluation.arms import head_of
-from cpc_rl.evaluation.statistics import area_under_curve, resample_curve
+from cpc_rl.evaluation.statistics import resample_curve
 from cpc_rl.evaluation.table import Run, arm_order
 from cpc_rl.evaluation.tasks import Task
 
@@ -20,6 +20,7 @@ class SuiteArm:
     :param runs: (num_runs, num_tasks) tuples; of a task that has more finished runs the lowest seeds are taken
     :param axis: (num_points,) of the curves
     :param curves: (num_runs, num_tasks, num_points) normalised scores
+    :param areas: (num_runs, num_tasks) mean normalised scores over the training, of each task's own evaluations
     :param finals: (num_runs, num_tasks) normalised scores of the final evaluation on unseen episodes
     :param steps: (num_runs, num_thresholds) environment steps to the threshold, ``inf`` where it was not reached
     :param left_out: how many finished runs are in no joint figure, as another task has fewer
@@ -32,6 +33,7 @@ class SuiteArm:
     runs: tuple[tuple[Run, ...], ...]
     axis: np.ndarray
     curves: np.ndarray
+    areas: np.ndarray
     finals: np.ndarray
     steps: np.ndarray
     left_out: int
@@ -52,7 +54,7 @@ class SuiteArm:
 
     def area(self) -> np.ndarray:
         """(num_runs, num_tasks) mean normalised score over the training."""
-        return area_under_curve(self.axis, self.curves)
+        return self.areas
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,13 @@ def _stack(label: str, name: str, tasks: Sequence[Task]) -> SuiteArm:
     arms = [arm for task in tasks if (arm := task.find(name))]
     axis, in_steps = common_axis(tasks)
     count = min(len(arm.runs) for arm in arms)
-    curves, finals, steps = [], [], []
+    curves, areas, finals, steps = [], [], [], []
     for arm, task in zip(arms, tasks, strict=True):
         at = axis if in_steps else arm.steps[0] + axis * (arm.steps[-1] - arm.steps[0])
         at = np.minimum(at, arm.steps[-1])  # rounding
         returns = [resample_curve(at, arm.steps, curve) for curve in arm.returns[:count, 0]]
         curves.append(task.reference.normalised(np.array(returns)))
+        areas.append(task.reference.normalised(arm.area()[:count, 0]))
         finals.append(task.reference.normalised(arm.final()[:count, 0]))
         if task.threshold is not None:
             steps.append(arm.steps_to(task.threshold)[:count, 0])
@@ -143,6 +146,7 @@ def _stack(label: str, name: str, tasks: Sequence[Task]) -> SuiteArm:
         runs=tuple(zip(*(arm.runs[:count] for arm in arms), strict=True)),
         axis=axis,
         curves=np.stack(curves, axis=1),
+        areas=np.stack(areas, axis=1),
         finals=np.stack(finals, axis=1),
         steps=np.stack(steps, axis=1) if steps else np.empty((count, 0)),
         left_out=sum(len(arm.runs) - count for arm in arms),

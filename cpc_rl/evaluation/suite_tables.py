@@ -46,10 +46,14 @@ def _steps_text(task: Task, name: str, threshold: float) -> str:
         return ""
     steps = arm.steps_to(threshold)
     count = np.isfinite(steps).sum()
-    text = f"{number(float(np.median(steps)))}, {count} of {len(steps)}"
+    middle = float(np.median(steps))
+    text = f"{number(middle)}, {count} of {len(steps)}"
     if plain is None or plain is arm:
         return text
-    ratio = float(steps_ratio(steps, plain.steps_to(threshold))[0])
+    others = plain.steps_to(threshold)
+    if middle == 0 or np.median(others) == 0:  # there before any training: no number of times fewer
+        return text
+    ratio = float(steps_ratio(steps, others)[0])
     return text if ratio == 1 and not count else f"{text} ({_times(ratio)})"
 
 

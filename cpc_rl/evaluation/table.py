@@ -8,7 +8,7 @@ A run lies in ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/`` with ``config.yaml``, `
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,14 @@ class Run:
         return np.array([row.get(name, np.nan) for row in self.rows])
 
 
+def with_finite_returns(run: Run) -> Run:
+    """The run; one with a return that is infinite or not a number counts as failed, for such a one has no mean and no rank."""
+    returns = [row["mean_return"] for row in run.rows] + ([run.final["mean_return"]] if run.final else [])
+    if run.status != "finished" or np.isfinite(returns).all():
+        return run
+    return replace(run, status="failed", problem="a return is not a finite number")
+
+
 def read_runs(folder: Path) -> list[Run]:
     """
     All runs of one environment, also those that are not finished, by algorithm, arm and seed.
@@ -72,7 +80,7 @@ def read_runs(folder: Path) -> list[Run]:
             found[place] = Run(place, **names, seed=said.get("seed", -1), status="failed", problem=said.get("problem", ""))
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
-    return sorted(found.values(), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+    return sorted(map(with_finite_returns, found.values()), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
 
 
 def arm_order(arm: str) -> tuple[int, str]:
@@ -140,6 +148,9 @@ def _read_run(folder: Path) -> Run:
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"{folder / 'config.yaml'} should say env, arm, seed and recipe.algorithm under 'run'.") from None
     results = _read_json(folder / "results.json") if (folder / "results.json").is_file() else None
+    final = results.get("final", {}) if results else {}
+    if results is not None and not isinstance(final.get("mean_return"), int | float):
+        raise ValueError(f"{folder / 'results.json'} should say final.mean_return, a number.")
     marker = folder.with_name(f"{folder.name}.failed")
     failure = _read_json(marker) if results is None and marker.is_file() else None
     status: Status = "finished" if results else "unfinished" if failure is None else "failed"
@@ -151,7 +162,7 @@ def _read_run(folder: Path) -> Run:
         seed,
         status,
         rows=_read_rows(folder / "evaluations.csv"),
-        final=results["final"] if results else {},
+        final=final,
         settings=flattened(settings),
         command=str(content.get("command", "")),
         compute_ratio=(content.get("compute") or {}).get("ratio"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from cpc_rl.evaluation.arms import split_encoder
 from cpc_rl.evaluation.cells import interval_text, table
 from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
 from cpc_rl.evaluation.pairs import MEASURES, Pair
@@ -57,14 +58,22 @@ def in_words(comparison: Comparison) -> list[str]:
 
 def pairs_in_words(pairs: Sequence[Pair], measures: Mapping[str, str] = MEASURES) -> list[str]:
     """
-    The pairs that say something of a head, a sentence each.
+    The pairs that say something of a head or of the encoder that an arm starts from, a sentence each.
 
     :param measures: what to call the measures
     """
-    chosen = [pair for pair in pairs if pair.own_gain or (pair.over.arm == "none" and pair.arm.head)]
+    chosen = [pair for pair in pairs if pair.own_gain or _of_interest(pair)]
     if not chosen:
         return ["No arm with an objective can be compared with `none`, `aug` or `compute`."]
     return [sentence(pair, measures) for pair in sorted(chosen, key=lambda pair: not pair.own_gain)]
+
+
+def _of_interest(pair: Pair) -> bool:
+    """Over plain training a head, and over plain training and as much more of it an encoder."""
+    (_, encoder), (plain, other) = split_encoder(pair.arm.arm), split_encoder(pair.over.arm)
+    if encoder and not other:
+        return plain in ("none", "compute")
+    return plain == "none" and encoder == other and bool(pair.arm.head)
 
 
 def sentence(pair: Pair, measures: Mapping[str, str] = MEASURES) -> str:
@@ -94,10 +103,11 @@ def arm_table(comparison: Comparison) -> str:
         "seeds",
         *(f"{measure}: {name}" for measure in ("over the training", "final") for name in ("IQM", "median", "mean")),
     ]
-    if comparison.threshold is not None:
-        limit = f"{comparison.threshold:.4g}"
+    limits = set(comparison.thresholds.values())
+    if limits != {None}:
+        limit = f"{comparison.threshold:.4g}" if comparison.threshold is not None else "its threshold"
         head += [f"reached {limit}", f"steps to {limit} (median)", "seconds (median)"]
-    rows = [_arm_row(arm, comparison.threshold is not None) for arm in comparison.arms]
+    rows = [_arm_row(arm, limits != {None}) for arm in comparison.arms]
     return table(head, rows)
 
 
@@ -133,24 +143,32 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
             got = f"{run.rows[-1]['timesteps']:,.0f} steps" if run.rows else "no evaluation"
             said = f": {run.problem}" if run.problem else ""
             lines.append(f"- **{run.status}, in no figure**: `{run.algorithm}-{run.arm}` seed {run.seed}, {got}{said}")
-    steps = comparison.arms[0].runs.steps
-    lines.append(
-        f"- Curves are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} environment steps, where the shortest run ends."
-    )
-    if comparison.threshold is not None:
-        how = (
-            "as asked for"
-            if comparison.threshold_given
-            else "nine tenths of plain training's way from first to last evaluation"
-        )
-        lines.append(f"- Threshold: {comparison.threshold:.4g}, {how}.")
-    else:
-        lines.append("- No threshold: plain training does not rise, or has no finished run.")
+    for algorithm, threshold in comparison.thresholds.items():
+        lines += _axes_in_words(comparison, algorithm, threshold)
     lines += logs_in_words(runs)
     for name, values in different_settings(runs).items():
         lines.append(f"- **Runs differ in {name}**: {', '.join(values)}. What they show may be due to that.")
     lines += [f"- Command: `{command}`" for command in dict.fromkeys(run.command for run in runs if run.command)]
     return lines
+
+
+def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | None) -> list[str]:
+    """From where to where an algorithm's curves are compared, and what its threshold is."""
+    arms = [arm.runs for arm in comparison.arms if arm.runs.algorithm == algorithm]
+    of = f" of `{algorithm}`" if len(comparison.thresholds) > 1 else ""
+    steps = arms[0].steps
+    lines = [
+        f"- Curves{of} are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} environment steps, where the shortest run ends."
+    ]
+    if any(arm.resampled for arm in arms):
+        lines.append(
+            f"- Runs{of} were evaluated at different steps: each stands at all of these steps, where it was not evaluated on "
+            "the straight line between its evaluations, and so it may reach a threshold there."
+        )
+    if threshold is None:
+        return [*lines, f"- No threshold{of}: plain training does not rise, or has no finished run."]
+    chosen = "nine tenths of plain training's way from first to last evaluation"
+    return [*lines, f"- Threshold{of}: {threshold:.4g}, {'as asked for' if comparison.threshold_given else chosen}."]
 
 
 def logs_in_words(runs: Sequence[Run]) -> list[str]:
@@ -168,7 +186,9 @@ def logs_in_words(runs: Sequence[Run]) -> list[str]:
 def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:
     figures = [interval_text(arm.figures[measure][name]) for measure in MEASURES for name in STATISTICS]
     row = [f"`{arm.runs.label}`", str(len(arm.runs.runs)), *figures]
-    if threshold and arm.steps_to_threshold:
+    if threshold and arm.steps_to_threshold is None:
+        row += ["no threshold", "", ""]
+    elif arm.steps_to_threshold:
         seconds = arm.seconds_to_threshold
         row += [
             f"{arm.reached} of {len(arm.runs.runs)}",

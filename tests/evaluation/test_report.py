@@ -183,3 +183,66 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         run(ReportArguments((folder,), normalise="atari"))
     with pytest.raises(ValueError, match="Which runs"):
         run(ReportArguments(()))
+
+
+def test_each_algorithm_has_its_own_axis_and_threshold(tmp_path: Path) -> None:
+    """A short run of DQN neither cuts PPO's curves nor gives them its threshold."""
+    folder = make_grid(tmp_path, {"none": 40, "curl": 60})
+    alone = compared(folder)
+    make_run(tmp_path, "none", 0, [0.0, 1.0], final=1.0, algorithm="dqn", every=10)
+    make_run(tmp_path, "none", 0, [5.0, 1.0], final=1.0, algorithm="sac")
+    both = write_report(folder, repetitions=500)
+    assert both.thresholds == {"dqn": 0.9, "ppo": alone.thresholds["ppo"], "sac": None} and both.threshold is None
+    ours = [arm for arm in both.arms if arm.runs.algorithm == "ppo"]
+    for mine, before in zip(ours, alone.arms, strict=True):
+        assert mine.figures == before.figures and mine.reached == before.reached
+        assert mine.runs.steps.tolist() == list(range(0, 1001, 100))
+    text = (folder / "report" / "report.md").read_text()
+    assert "- Curves of `ppo` are compared from 0 to 1,000 environment steps" in text
+    assert "- Curves of `dqn` are compared from 0 to 10 environment steps" in text
+    assert "- Threshold of `dqn`: 0.9, nine tenths" in text and "- No threshold of `sac`: plain training does not rise" in text
+    assert "| `sac-none` | 1 |" in text and "| no threshold |" in text
+    content = json.loads((folder / "report" / "report.json").read_text())
+    assert content["threshold"] == both.thresholds
+
+
+def test_runs_evaluated_at_different_steps_are_said_to_be(tmp_path: Path) -> None:
+    make_run(tmp_path, "none", 0, [0.0, 90.0, 100.0], final=100.0)
+    write_report(tmp_path / ENV, repetitions=100)
+    report = tmp_path / ENV / "report" / "report.md"
+    assert "evaluated at different steps" not in report.read_text()
+    make_run(tmp_path, "curl", 0, [0.0, 50.0, 100.0], final=100.0, every=90)
+    write_report(tmp_path / ENV, repetitions=100)
+    assert "- Runs were evaluated at different steps: each stands at all of these steps" in report.read_text()
+
+
+def test_arms_from_an_encoder_are_held_against_their_own_and_the_others_controls(tmp_path: Path) -> None:
+    ends = {"none": 20, "compute": 30, "curl": 40, "none@atc": 50, "compute@atc": 55, "aug+none@atc": 10, "curl@atc": 90}
+    comparison = compared(make_grid(tmp_path, ends))
+    held = {(pair.arm.arm, pair.over.arm): pair.own_gain for pair in comparison.pairs}
+    assert held["curl@atc", "none@atc"] is False and held["curl@atc", "compute@atc"] is True
+    assert held["curl@atc", "none"] is False and held["curl@atc", "compute"] is False
+    assert held["none@atc", "none"] is False and held["none@atc", "compute"] is False
+    assert ("none@atc", "compute@atc") not in held and ("curl", "none@atc") not in held
+    words = [sentence.split(",")[0] for sentence in in_words(comparison)]
+    assert "`curl@atc` over `none@atc`" in words and "`none@atc` over `none`" in words
+    only = compared(make_grid(tmp_path / "only", {"none@atc": 50, "curl@atc": 90}))
+    assert any(sentence.startswith("`curl@atc` over `none@atc`") for sentence in in_words(only))
+    assert {arm.runs.head for arm in only.arms} == {"", "curl"}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_return_that_is_no_number_makes_a_failed_run(bad: float, tmp_path: Path) -> None:
+    folder = make_grid(tmp_path, {"none": 20, "curl": 40})
+    make_run(tmp_path, "curl", 7, [0.0, bad], final=1.0)
+    comparison = write_report(folder, repetitions=100)
+    assert [len(arm.runs.runs) for arm in comparison.arms] == [5, 5]
+    text = (folder / "report" / "report.md").read_text()
+    assert "**failed, in no figure**: `ppo-curl` seed 7, 100 steps: a return is not a finite number\n" in text
+
+
+def test_results_without_a_final_return_are_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "none", 0, [0.0, 1.0], final=1.0)
+    (folder / "results.json").write_text('{"timesteps": 100}')
+    with pytest.raises(ValueError, match=r"results\.json should say final\.mean_return, a number"):
+        write_report(tmp_path / ENV, repetitions=100)

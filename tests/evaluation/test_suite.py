@@ -160,3 +160,20 @@ def test_folders(tmp_path: Path) -> None:
         read_environments([tmp_path / "a" / "Toy-v0", tmp_path / "b" / "Toy-v0"])
     with pytest.raises(ValueError, match="holds no runs"):
         environment_folders(tmp_path / "c")
+
+
+def test_areas_are_those_of_each_tasks_own_evaluations(tmp_path: Path) -> None:
+    """Tasks that were evaluated at other shares of their training: the curves meet on a common axis, the areas are exact."""
+    curves = {0: [0.0, 0.0, 1.0, 0.0], 1: [0.0, 10.0, 0.0, 0.0, 10.0]}
+    for task, returns in curves.items():
+        make_run(tmp_path / "runs", "none", 0, returns, final=returns[-1], env=name_of(task))
+    comparison = compared(tmp_path / "runs")
+    assert not comparison.in_steps
+    assert comparison.arms[0].arm.area().tolist() == [[pytest.approx(1 / 3), pytest.approx((15 / 4 + 10) / 20)]]
+
+
+def test_no_ratio_of_steps_where_an_arm_is_there_before_any_training(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "none", 0, [0.0, 0.5, 1.0], final=1.0, env=name_of(0))
+    make_run(tmp_path / "runs", "curl", 0, [0.95, 1.0, 1.0], final=1.0, env=name_of(0))
+    table = steps_table(compared(tmp_path / "runs"))
+    assert "| 200, 1 of 1 | 0, 1 of 1 |" in table
