@@ -42,7 +42,7 @@ class ContrastiveCallback(BaseCallback):
         information over the ceiling, which begins at a half and sinks slowly (all of it for objectives without a bound, and
         beyond a half for those that leave the features' lengths alone, as ``cpc`` does). In separate mode ``"auto"``
         and ``"ratio"`` are 1, for Adam sets the scale there. With 0 the head learns and the agent is bit-identical to one
-        without the callback.
+        without the callback, unless its extractor has batch normalisation, whose statistics follow every pass.
     :param gradient_ratio: the ratio that ``coef="ratio"`` holds, and ``"auto"`` at most
     :param encoder: which extractor the head trains where actor and critic have one each: ``"critic"``, ``"actor"``, ``"both"``
         (a head for each) or ``"tied"`` (the critic's, which the actor reads detached, as CURL and DrQ do)

@@ -65,6 +65,7 @@ class Injection:
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
         self._map_norm: Tensor | None = None  # of the last update: this one's is known only after the layers behind the map
+        self._own_part: Tensor | None = None  # of what goes on from the features: the length of the agent's gradient there
 
     def attach(self) -> None:
         """Put the hooks in place; once, however often it is called."""
@@ -103,7 +104,12 @@ class Injection:
         self._squared_norms[place].append(gradient.square().sum())
         if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
             return None
-        return None if self._later_pass() else self._share(self.shared_pass, output, gradient)
+        if self._later_pass():
+            return None
+        together = self._share(self.shared_pass, output, gradient)
+        if together is not None:
+            self._own_part = torch.linalg.vector_norm(gradient) / torch.linalg.vector_norm(together).clamp(min=1e-12)
+        return together
 
     def _later_pass(self) -> bool:
         """Whether this backward pass is not the first one since ``zero_grad()``."""
@@ -183,8 +189,13 @@ class Injection:
         self.report(metrics, windows if show else {})
 
     def _note_map_norm(self, norms: Norms) -> None:
+        """
+        Of what comes to the map, the agent's own part: a head's gradient that joined it at the features comes along, and is
+        taken to be as much of it here as it was there.
+        """
         if norms.maps is not None:
-            self._map_norm = norms.maps
+            self._map_norm = norms.maps if self._own_part is None else norms.maps * self._own_part
+            self._own_part = None
 
     def _take_norms(self) -> Norms:
         """The norms that were seen since the last call."""

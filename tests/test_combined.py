@@ -7,6 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cpc_rl import CPC, CURL, ContrastiveCallback
+from cpc_rl.injection import Injection
 from tests.algorithms import ALGORITHMS, make_model, same_parameters, steps
 from tests.test_callback_lifecycle import equal
 
@@ -64,6 +65,33 @@ def test_a_held_ratio_is_of_each_objective_times_its_weight():
     model.learn(64, callback=Watch({"curl": 1, CPC: 3}, coef="ratio", gradient_ratio=0.5, batch_size=8))
     assert float(reports[0]["curl"]["gradient_ratio"]) == pytest.approx(0.5, rel=1e-4)
     assert float(reports[0]["cpc"]["gradient_ratio"]) == pytest.approx(1.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("other", ["curl", "cpc"])
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_the_agents_gradient_at_the_map_is_not_taken_with_the_other_heads(other, ratio, monkeypatch):
+    """Beside an objective whose gradient joins the agent's at the features, what comes to the map is of both."""
+
+    def norms(objective, ratio):
+        seen = []
+        note = Injection._note_map_norm
+
+        def watched(self, norms):
+            note(self, norms)
+            if norms.maps is not None:
+                seen.append((float(self._map_norm), float(norms.maps)))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Injection, "_note_map_norm", watched)
+            model = make_model("PPO", n_steps=64, n_epochs=1, batch_size=32)
+            model.learn(64, callback=ContrastiveCallback(objective, batch_size=32, coef="ratio", gradient_ratio=ratio))
+        return seen[0]
+
+    alone, come = norms({"stdim": 1}, ratio)
+    assert alone == come
+    estimated, come = norms({"stdim": 1, other: 1}, ratio)
+    assert come > 1.3 * alone  # the first update: the same weights and minibatch
+    assert abs(estimated - alone) < min(0.6 * alone, 0.7 * (come - alone))
 
 
 def test_separate_mode_moves_the_encoder_once_for_all_and_weights_count():
