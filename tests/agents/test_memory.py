@@ -63,7 +63,8 @@ def test_a_recipe_says_whether_the_channels_come_last(algorithm: str) -> None:
 
 
 def test_on_other_devices_nothing_is_done() -> None:
-    training = recipe_training(load_recipe("PixelCartPole-v0", "ppo"), "PixelCartPole-v0", "none", timesteps=100)
+    recipe = replace(load_recipe("PixelCartPole-v0", "ppo"), channels_last=False)
+    training = recipe_training(recipe, "PixelCartPole-v0", "none", timesteps=100)
     training.vec_env.close()
     training.model.device = torch.device("cuda")
     put_channels_last(training.model)
