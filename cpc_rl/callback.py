@@ -13,7 +13,7 @@ from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
 from cpc_rl.monitor import Monitors
-from cpc_rl.persistence import refuse_second, store_live, stored_state
+from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
@@ -105,12 +105,12 @@ class ContrastiveCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         refuse_second(self.model)
+        release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
         self._windows = window_source(self.model)
-        self._tie = tie_encoders(sites) if self.encoder == "tied" else None
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
         guard = Guard()
@@ -118,6 +118,7 @@ class ContrastiveCallback(BaseCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
+        self._tie = tie_encoders(sites, alive) if self.encoder == "tied" else None
         self._sharing = None
         if self.share_passes:
             self._sharing = Sharing(
@@ -149,7 +150,7 @@ class ContrastiveCallback(BaseCallback):
                 )
             )
         self._restore(stored)
-        store_live(self.model, self._collect)
+        store_live(self.model, self._collect, self._detach)
         if self.verbose > 0:
             places = ", ".join(
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)

@@ -44,7 +44,7 @@ class Sharing:
         self.spare: SpareBackward | None = None
         critics = [site for site in sites if site.role == "critic" and len(set(map(id, site.optimizers))) == 1]
         if len(sites) > 1 and critics and isinstance(windows, ReplayWindows):
-            self.spare = SpareBackward(critics[0].extractor, critics[0].optimizers[0], self.minibatches)
+            self.spare = SpareBackward(critics[0].extractor, critics[0].optimizers[0], self.minibatches, alive)
 
     def shared_pass(self, site: Site, head: Head) -> SharedPass | None:
         """
