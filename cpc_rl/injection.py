@@ -111,7 +111,7 @@ class Injection:
 
     def _share(self, shared_pass: SharedPass, output: Tensor, gradient: Tensor) -> Tensor | None:
         """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
-        names = tuple(name for name in self._begin() if self.head.terms[name].objective.can_share)
+        names = tuple(name for name in self._begin() if self.head.terms[name].shares)
         batch = shared_pass.batch(self.head, names, output) if names else None
         if batch is None:
             return None

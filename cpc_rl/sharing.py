@@ -51,11 +51,11 @@ class Sharing:
         Where a head's objectives can have the algorithm's features; ``None`` where they cannot: several image entries, whose
         gradients come one by one, a step of the head's own, or TRPO.
         """
-        wanted = not head.separate and any(term.objective.can_share for term in head.terms.values())
+        wanted = not head.separate and any(term.shares for term in head.terms.values())
         if not wanted or is_trpo(self.model) or site.encoder.is_dict:
             return None
         rollout = None
-        if self.rollout_keys and any(term.objective.takes_next_keys for term in head.terms.values()):
+        if self.rollout_keys and any(term.shares and term.objective.takes_next_keys for term in head.terms.values()):
             rollout = RolloutFeatures(site.extractor, self.alive)
             self.rollouts.append(rollout)
         target = matching_target(self.model.policy, site.extractor)
