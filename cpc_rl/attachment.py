@@ -80,10 +80,15 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     return [site for site in sites if site.role == role]
 
 
+def paths(policy: nn.Module) -> dict[str, nn.Module]:
+    """A policy's modules by their paths, which ``torch.compile`` leaves as they are."""
+    return {path.replace("_orig_mod.", ""): module for path, module in policy.named_modules()}
+
+
 def outermost_extractors(policy: nn.Module) -> dict[str, BaseFeaturesExtractor]:
     """Features extractors by their path in the policy, those inside another one left out."""
     found: dict[str, BaseFeaturesExtractor] = {}
-    for path, module in policy.named_modules():
+    for path, module in paths(policy).items():
         if isinstance(module, BaseFeaturesExtractor) and not any(path.startswith(f"{outer}.") for outer in found):
             found[path] = module
     return found

@@ -7,12 +7,14 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.persistence import refuse_second, store_live, stored_state
+from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.tying import Tie, tie_encoders
 
 
@@ -21,7 +23,8 @@ class AugmentationDriver:
     Switches the extractors' augmentation on while ``train()`` runs, and off while the agent acts.
 
     Off-policy as in DrQ (Kostrikov et al. 2021): every pass of an update sees augmented images, ``obs`` and ``next_obs``,
-    online and target networks. On-policy as in DrAC: see :class:`cpc_rl.consistency.ConsistencyInjection`.
+    online and target networks. On-policy as in DrAC: see :class:`cpc_rl.consistency.ConsistencyInjection`. What an
+    interrupted update leaves on goes off before any pass of the next ``learn()``.
 
     :param model: any model; nothing happens if none of its extractors has an augmentation
     :param guard: shared with the heads' hooks
@@ -36,6 +39,8 @@ class AugmentationDriver:
     ) -> None:
         self.online = _augmenting(site.extractor for site in find_sites(model))
         self.targets = _augmenting(target_extractors(model))
+        self.alive = alive
+        self._handles: list[RemovableHandle] = []
         self.consistency: ConsistencyInjection | None = None
         for number, extractor in enumerate(self.online + self.targets):
             if extractor.augment_seed == 0:  # a callback before this one has seeded it, and it goes on with its draws
@@ -61,6 +66,15 @@ class AugmentationDriver:
             extractor.augment_mode = "train"
         for extractor in self.targets:
             extractor.augment_mode = "always"
+        if self._handles:
+            return
+
+        # A function and no method: a momentum copy copies its module's hooks, and with a method all that it belongs to.
+        def look(module: nn.Module, inputs: Any) -> None:
+            if not self.alive():
+                self.detach()
+
+        self._handles += [extractor.register_forward_pre_hook(look) for extractor in self.online + self.targets]
 
     def state_dict(self) -> list[torch.Tensor]:
         """The states of the extractors' generators, online ones first."""
@@ -73,6 +87,9 @@ class AugmentationDriver:
     def detach(self) -> None:
         if self.consistency is not None:
             self.consistency.detach()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         for extractor in self.online + self.targets:
             extractor.augment_mode = "off"
 
@@ -98,13 +115,16 @@ class AugmentationCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         refuse_second(self.model)
+        release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
-        self.tie = tie_encoders(find_sites(self.model)) if self.tied else None
         stored = stored_state(self.model)
         token = self.model.start_time
-        self.driver = AugmentationDriver(
-            self.model, Guard(), lambda: self.model.start_time == token, self.weight, seed=self.model.seed or 0
-        )
+
+        def alive() -> bool:
+            return self.model.start_time == token
+
+        self.tie = tie_encoders(find_sites(self.model), alive) if self.tied else None
+        self.driver = AugmentationDriver(self.model, Guard(), alive, self.weight, seed=self.model.seed or 0)
         if not self.driver.online:
             raise ValueError(
                 "AugmentationCallback finds no extractor with an augmentation: pass policy_kwargs=dict("
@@ -113,7 +133,7 @@ class AugmentationCallback(BaseCallback):
 
         driver = self.driver
         driver.load_state_dict((stored or {}).get("augmentation", []))
-        store_live(self.model, lambda: {"augmentation": driver.state_dict()})
+        store_live(self.model, lambda: {"augmentation": driver.state_dict()}, self._detach)
 
     def _on_step(self) -> bool:
         return True

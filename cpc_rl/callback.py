@@ -13,13 +13,14 @@ from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
 from cpc_rl.monitor import Monitors
-from cpc_rl.persistence import refuse_second, store_live, stored_state
+from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
 from cpc_rl.tying import Tie, tie_encoders
 
 FLUSH_EVERY = 100  # head steps between two entries in the log
+LEAST_HELD = 2048  # transitions of rollouts to draw windows from; more for large batches
 
 
 class ContrastiveCallback(BaseCallback):
@@ -105,12 +106,12 @@ class ContrastiveCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         refuse_second(self.model)
+        release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
-        self._windows = window_source(self.model)
-        self._tie = tie_encoders(sites) if self.encoder == "tied" else None
+        self._windows = window_source(self.model, capacity=max(LEAST_HELD, 2 * self.settings.batch_size))
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
         guard = Guard()
@@ -118,6 +119,7 @@ class ContrastiveCallback(BaseCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
+        self._tie = tie_encoders(sites, alive) if self.encoder == "tied" else None
         self._sharing = None
         if self.share_passes:
             self._sharing = Sharing(
@@ -149,7 +151,7 @@ class ContrastiveCallback(BaseCallback):
                 )
             )
         self._restore(stored)
-        store_live(self.model, self._collect)
+        store_live(self.model, self._collect, self._detach)
         if self.verbose > 0:
             places = ", ".join(
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
@@ -194,6 +196,7 @@ class ContrastiveCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._detach()
+        self._warn_of_no_windows()
         if any(monitors.steps for monitors in self._monitors.values()):
             self._flush(at_least=1)
             self.logger.dump(self.num_timesteps)
@@ -217,6 +220,15 @@ class ContrastiveCallback(BaseCallback):
                 return None
             batches[name] = windows
         return batches
+
+    def _warn_of_no_windows(self) -> None:
+        for name in self.settings.weights:
+            if any(name in injection.starved and name not in injection.fed for injection in self._injections):
+                warnings.warn(
+                    f"The objective '{name}' made no step in this learn(), for there were never {self.settings.batch_size} "
+                    "windows to draw; pass a smaller batch_size, train for longer, or give a replay buffer more room.",
+                    stacklevel=2,
+                )
 
     def _detach(self) -> None:
         for injection in self._injections:

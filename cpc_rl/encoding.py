@@ -15,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
+from cpc_rl.encoder import probing
 from cpc_rl.transfer import Train, TransferCallback
 from cpc_rl.whole_file import whole_file
 
@@ -33,13 +34,9 @@ def encode(model: BaseAlgorithm, observations: Any) -> Tensor:
     :raises ValueError: if the model has no features extractor with parameters
     """
     encoder = _site(model).encoder
-    encoder_was_training = encoder.training
     tensors, _ = model.policy.obs_to_tensor(observations)
-    encoder.eval()
-    try:
+    with probing(encoder):
         return encoder(tensors)
-    finally:
-        encoder.train(encoder_was_training)
 
 
 def save_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> Path:

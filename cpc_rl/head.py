@@ -32,6 +32,14 @@ class Term:
     weight: float = 1.0
 
     @property
+    def shares(self) -> bool:
+        """
+        Whether it can do with the algorithm's minibatch. Not so where a batch must hold several windows of each trajectory: a
+        random draw from a replay buffer hardly has two of one, and even of 64 rows of a rollout many are alone.
+        """
+        return self.objective.can_share and self.objective.per_trajectory == 1
+
+    @property
     def parameters(self) -> list[nn.Parameter]:
         """Those of the objective that are trained."""
         return [p for p in self.objective.parameters() if p.requires_grad]

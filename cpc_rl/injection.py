@@ -59,6 +59,8 @@ class Injection:
         self.every, self.rl_norm = every, rl_norm
         self.shared_pass = shared_pass
         self.updates = 0
+        self.fed: set[str] = set()  # objectives that had windows, and that lacked them, in this learn()
+        self.starved: set[str] = set()
         self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
         self._output_hook = weak_hook(self._on_output_gradient)
@@ -117,7 +119,7 @@ class Injection:
 
     def _share(self, shared_pass: SharedPass, output: Tensor, gradient: Tensor) -> Tensor | None:
         """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
-        names = tuple(name for name in self._begin() if self.head.terms[name].objective.can_share)
+        names = tuple(name for name in self._begin() if self.head.terms[name].shares)
         batch = shared_pass.batch(self.head, names, output) if names else None
         if batch is None:
             return None
@@ -170,6 +172,7 @@ class Injection:
         windows = self.draw(self.head, names)
         if windows is None:
             self._waiting = ()
+            self.starved |= set(names)
             return
         self._run(names, windows, rl_norms)
 
@@ -186,6 +189,7 @@ class Injection:
             gradient, metrics = self.head.gradient(windows, rl_norms, self.progress(), shared)
         self._pending = self._pending.joined(gradient)
         self._waiting = tuple(name for name in self._waiting if name not in names)
+        self.fed |= set(names)
         self.report(metrics, windows if show else {})
 
     def _note_map_norm(self, norms: Norms) -> None:

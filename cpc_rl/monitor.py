@@ -17,6 +17,7 @@ from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
 NOT_PRINTED = ("stdout", "log", "json", "csv")
+PRINTED_LENGTH = 36  # of Stable-Baselines3's table, which cuts longer names and fails where two are then the same
 WHOLE_RUN = {"coef": "contrastive/coef", "gradient_ratio": "contrastive/gradient_ratio"}
 
 
@@ -84,7 +85,7 @@ class Monitor:
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         for name, mean in means.items():
             whole = self.whole_run.get(name)
-            logger.record(f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
+            record(logger, f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
@@ -93,7 +94,7 @@ class Monitor:
             z, z_positive = encoder(anchors), encoder(positives)
             figures = {"alignment": float(alignment(z, z_positive)), **self.watch.figures(encoder, anchors, z)}
         for name, value in figures.items():
-            logger.record(f"representation/{name}{self.suffix}", value)
+            record(logger, f"representation/{name}{self.suffix}", value)
         if num_timesteps >= self.next_picture:
             self.next_picture = num_timesteps + self.picture_freq
             with own_draws(objective):
@@ -115,6 +116,12 @@ class Monitor:
                 "observation looks the same to the head. The buffer may be empty, or the features have collapsed.",
                 stacklevel=2,
             )
+
+
+def record(logger: Logger, key: str, value: float) -> None:
+    """Hand a number to the logger. One whose name is too long for the printed table goes to the other formats alone."""
+    printed = f"   {key.partition('/')[2]}"
+    logger.record(key, value, exclude=("stdout", "log") if len(printed) > PRINTED_LENGTH else None)
 
 
 def pair_picture(anchors: Tensor, positives: Tensor, columns: int = 8) -> np.ndarray:

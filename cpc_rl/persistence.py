@@ -16,12 +16,13 @@ class LiveState:
 
     :param collect: gives the state as nested dicts of tensors and plain numbers
     :param learn: when the ``learn()`` that it belongs to began, nanoseconds
+    :param detach: takes away what the callback whose state it is may have left on the model
     """
 
-    __slots__ = ("collect", "learn")  # SB3 writes the text of everything in an object's __dict__ into the zip's JSON
+    __slots__ = ("collect", "detach", "learn")  # SB3 writes the text of everything in an object's __dict__ into the zip's JSON
 
-    def __init__(self, collect: Callable[[], dict[str, Any]], learn: float) -> None:
-        self.collect, self.learn = collect, learn
+    def __init__(self, collect: Callable[[], dict[str, Any]], learn: float, detach: Callable[[], None]) -> None:
+        self.collect, self.learn, self.detach = collect, learn, detach
 
     def __bytes__(self) -> bytes:
         stream = io.BytesIO()
@@ -62,6 +63,17 @@ def refuse_second(model: BaseAlgorithm) -> None:
         )
 
 
-def store_live(model: BaseAlgorithm, collect: Callable[[], dict[str, Any]]) -> None:
-    """From now on every save of the model holds what ``collect`` gives at that time."""
-    setattr(model, ATTRIBUTE, LiveState(collect, model.start_time))
+def release_last(model: BaseAlgorithm) -> None:
+    """Take away what an interrupted update of an earlier ``learn()`` left on the model, whichever callback it was."""
+    live = getattr(model, ATTRIBUTE, None)
+    if isinstance(live, LiveState):
+        live.detach()
+
+
+def store_live(model: BaseAlgorithm, collect: Callable[[], dict[str, Any]], detach: Callable[[], None]) -> None:
+    """
+    From now on every save of the model holds what ``collect`` gives at that time.
+
+    :param detach: for :func:`release_last`; harmless where there is nothing to take away
+    """
+    setattr(model, ATTRIBUTE, LiveState(collect, model.start_time, detach))

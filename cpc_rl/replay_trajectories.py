@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cpc_rl.frame_store import FrameStacks
 from cpc_rl.trajectories import TrajectoryRing
 
+MARKED = 256  # numbers of an observation that are compared
+
 
 class ReplayTrajectories:
     """
@@ -95,9 +97,17 @@ class ReplayTrajectories:
             ring.step[buffer.pos] = ring.step[slot] + 1
 
     def _marks(self) -> bytes:
-        """What tells the newest transition that was numbered from others, without looking at its observation."""
-        newest = self._pos - 1
-        return b"".join(array[newest].tobytes() for array in (self.buffer.actions, self.buffer.rewards))
+        """
+        What tells the newest transition that was numbered from others: its actions, and some of its observation. Not its
+        reward, which others may change in its place: a bonus, or a reward learnt from preferences.
+        """
+        newest, observations = self._pos - 1, self.buffer.observations
+        arrays = list(observations.values()) if isinstance(observations, Mapping) else [observations]
+        if self.lag == 0 and self._size == 2:  # the next write replaces both observations
+            arrays = []
+        # A stack of frames that are stored once is told by their numbers
+        shown = [(array.numbers if isinstance(array, FrameStacks) else array)[newest] for array in arrays]
+        return b"".join([self.buffer.actions[newest].tobytes(), *map(_thinned, shown)])
 
     def _number_all(self, first_step: NDArray[np.int64] | None = None, seams_known: bool = False) -> None:
         """
@@ -184,6 +194,12 @@ class ReplayTrajectories:
         first_step = state["first_step"].cpu().numpy()
         self._number_all(first_step if same and self.buffer.size() > 0 else None, seams_known=same)
         self._coming_seam = state["coming_seam"] if same else None
+
+
+def _thinned(row: NDArray) -> bytes:
+    """:return: Some hundreds of the numbers of each environment's entry, from all over it, of ``(E, *obs)``."""
+    flat = row.reshape(len(row), -1)
+    return flat[:, :: flat.shape[1] // MARKED | 1].tobytes()  # odd, so as not to read a few columns of an image alone
 
 
 def _differ(a: NDArray, b: NDArray) -> NDArray[np.bool_]:

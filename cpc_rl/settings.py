@@ -15,6 +15,7 @@ from cpc_rl.attachment import Site, is_trpo
 from cpc_rl.balance import Balance, Coefficient
 from cpc_rl.head import Head, Term
 from cpc_rl.objectives import OBJECTIVES, Objective
+from cpc_rl.stable_text import stable_text
 
 Choice = str | type[Objective]
 
@@ -127,7 +128,7 @@ class HeadSettings:
             "separate": head.separate,
             "learning_rate": self.learning_rate,
         }
-        return json.dumps(content, default=repr, sort_keys=True)
+        return json.dumps(content, default=stable_text, sort_keys=True)
 
 
 def objective_class(objective: Choice) -> type[Objective]:

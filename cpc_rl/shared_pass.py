@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.attachment import paths
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.minibatch import Minibatches, Rows
@@ -105,7 +106,7 @@ def is_joined(model: Any) -> bool:
 
 def matching_target(policy: nn.Module, extractor: nn.Module) -> nn.Module | None:
     """The extractor of the target network that goes with an online one: ``critic_target``'s with ``critic``'s, and so on."""
-    modules: dict[str, nn.Module] = dict(policy.named_modules())
+    modules = paths(policy)
     path = next(path for path, module in modules.items() if module is extractor)
     network, _, rest = path.partition(".")
     return modules.get(f"{network}_target.{rest}")

@@ -45,18 +45,18 @@ class Sharing:
         self.spare: SpareBackward | None = None
         critics = [site for site in sites if site.role == "critic" and len(set(map(id, site.optimizers))) == 1]
         if len(sites) > 1 and critics and isinstance(windows, ReplayWindows):
-            self.spare = SpareBackward(critics[0].extractor, critics[0].optimizers[0], self.minibatches)
+            self.spare = SpareBackward(critics[0].extractor, critics[0].optimizers[0], self.minibatches, alive)
 
     def shared_pass(self, site: Site, head: Head) -> SharedPass | None:
         """
         Where a head's objectives can have the algorithm's features; ``None`` where they cannot: several image entries, whose
         gradients come one by one, a step of the head's own, or TRPO.
         """
-        wanted = not head.separate and any(term.objective.can_share for term in head.terms.values())
+        wanted = not head.separate and any(term.shares for term in head.terms.values())
         if not wanted or is_trpo(self.model) or site.encoder.is_dict:
             return None
         rollout = None
-        if self.rollout_keys and any(term.objective.takes_next_keys for term in head.terms.values()):
+        if self.rollout_keys and any(term.shares and term.objective.takes_next_keys for term in head.terms.values()):
             policy: Any = self.model.policy
             rollout = RolloutFeatures(site.extractor, policy.value_net, self.model.n_envs, self.alive)
             self.rollouts.append(rollout)

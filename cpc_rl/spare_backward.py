@@ -1,5 +1,6 @@
 """The backward pass that SAC, TQC and CrossQ send through the critic's encoder and throw away."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,10 +19,14 @@ class SpareBackward:
     :param critic_extractor: the critic's features extractor, which no other optimiser than the critic's trains
     :param optimizer: the critic's
     :param minibatches: tells when a new minibatch begins
+    :param alive: says whether the ``learn()`` that this belongs to still runs; an interrupted one may leave hooks behind
     """
 
-    def __init__(self, critic_extractor: nn.Module, optimizer: Optimizer, minibatches: Minibatches) -> None:
+    def __init__(
+        self, critic_extractor: nn.Module, optimizer: Optimizer, minibatches: Minibatches, alive: Callable[[], bool]
+    ) -> None:
         self.extractor, self.optimizer, self.minibatches = critic_extractor, optimizer, minibatches
+        self.alive = alive
         self._stepped_on: Rows | None = None
         self._handles: list[RemovableHandle] = []
 
@@ -42,5 +47,8 @@ class SpareBackward:
         self._stepped_on = self.minibatches.latest
 
     def _cut(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        if not self.alive():  # a pass of the extractor comes before any step of its optimiser
+            self.detach()
+            return None
         same_minibatch = self._stepped_on is not None and self.minibatches.latest is self._stepped_on
         return output.detach() if same_minibatch and output.requires_grad else None

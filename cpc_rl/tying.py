@@ -1,6 +1,10 @@
 """One encoder for actor and critic."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site, choose_sites
 
@@ -11,14 +15,16 @@ class Tie:
 
     While it holds, the actor's parameters share the critic's memory and take no gradient; the optimisers' parameter
     groups and the names in the state dict stay as they are, so that plain SB3 loads the model. When it ends the actor
-    keeps a copy.
+    keeps a copy. One that an interrupted update leaves ends before the actor's first pass in the next ``learn()``.
 
     :param actor: the actor's features extractor
     :param critic: the critic's
+    :param alive: says whether the ``learn()`` that this belongs to still runs
     :raises ValueError: if the two are not of the same structure
     """
 
-    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
+    def __init__(self, actor: nn.Module, critic: nn.Module, alive: Callable[[], bool]) -> None:
+        self.actor, self.alive = actor, alive
         self.pairs = list(zip(actor.parameters(), critic.parameters(), strict=False))
         if [p.shape for p in actor.parameters()] != [p.shape for p in critic.parameters()]:
             raise ValueError(
@@ -26,6 +32,7 @@ class Tie:
             )
         self.buffers = list(zip(actor.buffers(), critic.buffers(), strict=True))
         self.held = False
+        self._handle: RemovableHandle | None = None
 
     def attach(self) -> None:
         for mine, theirs in self.pairs:
@@ -35,8 +42,20 @@ class Tie:
         for statistics, of_critic in self.buffers:  # of batch normalisations
             statistics.data = of_critic.data
         self.held = True
+        if self._handle is not None:
+            return
+
+        # A function and no method: a copy of a module copies its hooks, and with a method all that it belongs to.
+        def look(module: nn.Module, inputs: Any) -> None:
+            if not self.alive():
+                self.detach()
+
+        self._handle = self.actor.register_forward_pre_hook(look)
 
     def detach(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
         if not self.held:
             return
         for mine, theirs in self.pairs:
@@ -47,13 +66,14 @@ class Tie:
         self.held = False
 
 
-def tie_encoders(sites: list[Site]) -> Tie:
+def tie_encoders(sites: list[Site], alive: Callable[[], bool]) -> Tie:
     """
     The tie between the encoders of an actor and a critic, not attached yet.
 
     :param sites: a model's extractors, as :func:`cpc_rl.attachment.find_sites` finds them
+    :param alive: says whether the ``learn()`` that this belongs to still runs
     :raises ValueError: if they have not an optimiser and an extractor each, or extractors of different structure
     """
     choose_sites(sites, "tied")
     extractors = {site.role: site.extractor for site in sites}
-    return Tie(extractors["actor"], extractors["critic"])
+    return Tie(extractors["actor"], extractors["critic"], alive)

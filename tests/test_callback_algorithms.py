@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cpc_rl import ContrastiveCallback
+from cpc_rl import ContrastiveCallback, TransferCallback
 from tests.algorithms import ALGORITHMS, CONTINUOUS, ON_POLICY, hooks_left, make_model, same_parameters, steps
 
 OFF_POLICY_PAIRS = ("SAC", "TQC", "TD3", "DDPG", "CrossQ")
@@ -20,6 +20,23 @@ def test_with_coefficient_zero_the_head_runs_and_the_agent_is_bit_identical(name
     assert head.steps >= 2
     assert same_parameters(plain, watched)
     assert hooks_left(watched) == 0
+
+
+@pytest.mark.parametrize("name", ["DQN", *OFF_POLICY_PAIRS])
+def test_a_compiled_policy_trains_as_the_plain_one(name):
+    models = []
+    for compiled in (False, True):
+        model = make_model(name)
+        if compiled:
+            model.policy = torch.compile(model.policy)
+        callback = ContrastiveCallback("atc", {"horizon": 1}, batch_size=4)
+        model.learn(steps(name), callback=[callback, TransferCallback(lr_scale=0.5)])
+        assert all(head.steps >= 2 for head in callback.heads.values())
+        passes = [injection.shared_pass for injection in callback._injections]
+        assert all((shared.target is None) == (name == "CrossQ") for shared in passes)
+        model.policy = getattr(model.policy, "_orig_mod", model.policy)
+        models.append(model)
+    assert same_parameters(*models) and hooks_left(models[1]) == 0
 
 
 # sb3-contrib's CrossQ joins obs and next_obs as tensors, so that it takes no Dict with or without a head.

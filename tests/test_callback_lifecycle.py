@@ -251,6 +251,20 @@ def test_every_and_start_space_the_head_steps():
     assert callback.heads["shared"].steps == 4  # of the second and third rollout's 8 updates every other one
 
 
+def test_rollouts_are_held_for_large_batches_and_a_head_that_never_had_windows_is_told():
+    callback = ContrastiveCallback("simclr", batch_size=2100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        make_model("PPO", n_steps=512, batch_size=256, n_epochs=1).learn(512 * 5, callback=callback)
+    assert callback.heads["shared"].steps == 2  # in the two updates of the fifth rollout
+    callback = ContrastiveCallback({"simclr": 1, "curl": 1}, batch_size=200)
+    with pytest.warns(UserWarning, match="'simclr' made no step in this learn.* never 200 windows") as told:
+        make_model("PPO").learn(96, callback=callback)
+    assert len(told) == 1  # curl took the agent's own minibatches
+    with pytest.warns(UserWarning, match="'spr' made no step"):
+        make_model("DQN").learn(60, callback=ContrastiveCallback("spr", batch_size=300))
+
+
 def test_callback_is_reusable_after_training_has_ended_twice():
     """rl_zoo3 calls on_training_end a second time."""
     model = make_model("PPO")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from stable_baselines3.common.torch_layers import NatureCNN
 
 from cpc_rl import NatureExtractor, encode, load_encoder, pinned_policy_kwargs, save_encoder
 from tests.algorithms import ALGORITHMS, make_model
@@ -22,6 +23,20 @@ def test_features_are_those_of_the_policy(name):
     assert encode(model, observations[0]).shape == (1, 32)
     channels_last = np.moveaxis(observations, 1, -1)
     assert torch.equal(encode(model, channels_last), expected)
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
+@pytest.mark.parametrize("training", [False, True])
+def test_every_module_keeps_its_mode(name, training):
+    model = make_model(name)
+    model.policy.set_training_mode(training)
+    parts = list(model.policy.modules())
+    for part in parts:
+        if isinstance(part, NatureCNN):
+            part.linear.train(not training)  # somebody has set it otherwise
+    modes = [part.training for part in parts]
+    encode(model, model.get_env().reset())
+    assert [part.training for part in parts] == modes
 
 
 def test_a_dict_gives_the_image_part_alone():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cpc_rl import ContrastiveCallback
+from cpc_rl import ContrastiveCallback, SimCLR
 from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
 from cpc_rl.monitor import Monitor, pair_picture
 from tests.algorithms import make_model
@@ -28,6 +28,22 @@ def test_every_tag_of_the_contract_is_written(name, tmp_path):
     ceiling = events.Scalars("contrastive/cpc/mi_ceiling")[-1].value
     assert math.log(4) < ceiling <= math.log(8) + 1e-5  # next frames alone, less those beyond an end
     assert events.Scalars("contrastive/cpc/mi_lower_bound")[-1].value <= ceiling
+
+
+class TemporalDistanceContrastiveObjective(SimCLR):
+    """Two of its tags are the same where Stable-Baselines3's table cuts them."""
+
+
+@pytest.mark.parametrize(("objective", "printed"), [(TemporalDistanceContrastiveObjective, False), (SimCLR, True)])
+def test_a_name_too_long_for_the_printed_table_is_in_tensorboard_alone(objective, printed, tmp_path, capsys):
+    model = make_model("PPO", verbose=1, tensorboard_log=str(tmp_path))
+    model.learn(64, callback=ContrastiveCallback(objective, batch_size=8))
+    name = objective.__name__.lower()
+    tags = {f"contrastive/{name}/{n}" for n in ("loss", "accuracy", "mi_lower_bound", "mi_ceiling")}
+    (folder,) = tmp_path.iterdir()
+    assert tags <= set(EventAccumulator(str(folder)).Reload().Tags()["scalars"])
+    table = capsys.readouterr().out
+    assert (f"{name}/mi_lower_bound" in table) == printed and "contrastive/" in table and "gradient_ratio" in table
 
 
 def test_a_loaded_model_is_logged_from_its_first_head_step_on(tmp_path):

@@ -26,6 +26,8 @@ COUNTS = [
     ("DQN", CPC, {}, 2, 1),
     ("DQN", ATC, {}, 2, 1),
     ("DQN", ("cpc", {"horizon": 3}), {}, 4, 1),
+    ("DQN", ("atc", {"horizon": 1, "negatives": "same_trajectory"}), {}, 4, 2),
+    ("PPO", ("atc", {"horizon": 1, "negatives": "same_trajectory"}), {}, 3, 2),
     ("SAC", None, {}, 5, 3),
     ("SAC", CURL, {}, 6, 2),
     ("SAC", ATC, {}, 5, 2),
@@ -85,6 +87,23 @@ def test_a_spared_backward_pass_changes_nothing(name, n_envs):
     spared = make_model(name, n_envs)
     spared.learn(60 * n_envs, callback=ContrastiveCallback("cpc", coef=0, batch_size=4))
     assert same_parameters(plain, spared)
+
+
+@pytest.mark.parametrize("name", ["DQN", "PPO"])
+def test_anchors_have_negatives_of_their_own_trajectory(name, monkeypatch):
+    model = make_model(name)  # episodes of 9, 14 and 20 steps
+    counts = []
+    loss = cpc_rl.ContrastiveObjective._loss
+
+    def counted(self, scores, targets, positives, negatives, rows):
+        if torch.is_grad_enabled():
+            counts.append(int(rows.sum()))
+        return loss(self, scores, targets, positives, negatives, rows)
+
+    monkeypatch.setattr(cpc_rl.ContrastiveObjective, "_loss", counted)
+    objective = {"horizon": 1, "negatives": "same_trajectory"}
+    model.learn(128, callback=ContrastiveCallback("atc", objective, batch_size=8))
+    assert len(counts) > 10 and set(counts) == {8}
 
 
 class OtherDraws(ReplayBuffer):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.her import HerReplayBuffer
 
+from cpc_rl.replay_trajectories import ReplayTrajectories
 from cpc_rl.sampling import ReplayWindows, Windows
 from tests.stamped_env import read_stamps
 from tests.window_checks import ACTIONS, DICT, IMAGE, Episodes, Expected, check_draws
@@ -166,9 +167,10 @@ def test_a_memory_saving_buffer_with_unannounced_writes_shows_no_wrong_window() 
 
 
 @pytest.mark.parametrize("n_unannounced", [3, 4, 5, 8, 9])
-def test_a_buffer_that_others_filled_once_round_is_noticed(n_unannounced: int) -> None:
+@pytest.mark.parametrize("kind", ["plain", "dict"])
+def test_a_buffer_that_others_filled_once_round_is_noticed(n_unannounced: int, kind: str) -> None:
     """Its position may then be the one that is expected."""
-    buffer, episodes = make_buffer("plain", 4, 2), Episodes(2, 1, 0.4)
+    buffer, episodes = make_buffer(kind, 4, 2), Episodes(2, 1, 0.4)
     source = ReplayWindows(buffer, ACTIONS)
     for _ in range(6):
         source.note_step()
@@ -181,6 +183,26 @@ def test_a_buffer_that_others_filled_once_round_is_noticed(n_unannounced: int) -
     windows = source.sample(len(expected), 3, torch.Generator())
     assert windows is not None
     check_steps(windows, expected, exact=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rewards_that_others_change_cost_no_numbering(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer, episodes = make_buffer(kind, 8, 2), Episodes(2, 0, 0.2)
+    source, generator, numberings = ReplayWindows(buffer, ACTIONS), torch.Generator(), []
+    number_all = ReplayTrajectories._number_all
+    monkeypatch.setattr(
+        ReplayTrajectories, "_number_all", lambda *args, **kw: (numberings.append(1), number_all(*args, **kw))[1]
+    )
+    for _ in range(20):
+        source.note_step()
+        buffer.rewards[buffer.pos - 1] += 0.5  # a bonus for the newest transition, from a callback's _on_step
+        write(buffer, episodes)
+        assert source.sample(1, 0, generator) is not None
+        buffer.rewards -= 1.0
+    assert len(numberings) == 1  # at the first use
+    windows = source.sample(8, 3, generator)
+    assert windows is not None
+    check_steps(windows, expected_windows(buffer, episodes, 3), exact=True)
 
 
 def test_a_marked_seam_holds_for_unannounced_writes_where_all_frames_look_alike() -> None:

@@ -29,6 +29,7 @@ from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
 from cpc_rl.pretraining.training import Learner, Training, stem
 from cpc_rl.settings import Choice, HeadSettings
+from cpc_rl.stable_text import stable_text
 from cpc_rl.windows import shorten
 
 
@@ -184,7 +185,7 @@ def _signature(
         "frames": int(data.lengths.sum()) if isinstance(data, Episodes) else data.windows.replay_buffer.size(),
         "observations": str(data.observation_space),
     }
-    return json.dumps(content, default=repr, sort_keys=True)
+    return json.dumps(content, default=stable_text, sort_keys=True)
 
 
 def _device(device: torch.device | str) -> torch.device:
