@@ -15,6 +15,7 @@ import train_agent
 from agents.command_line import first_sentence
 from agents.recipe import Recipe
 from agents.run_folder import RunFolder
+from envs.registration import find_spec
 from tests.agents.test_checkpoints import check_whole, scalars
 from tests.agents.test_run_folder import snapshot
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_configuration, tiny_recipe, tiny_run
@@ -123,6 +124,12 @@ def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{flag}" in text
     for flag in ("vec", "render", "encoder", "resume", "overwrite", "pixels", "jobs", "ray", "cpus"):
         assert f"--{flag}" in text
+
+
+def test_make_help_names_environments_that_there_are() -> None:
+    text = (ROOT / "Makefile").read_text()
+    named = re.findall(r'--env ([^\s"$]+)|^ENV \?= (\S+)', text, re.MULTILINE)
+    assert [find_spec(one or other).id for one, other in named] == ["ALE/Pong-v5", "CarRacing-v2", "PixelAcrobot-v0"]
 
 
 def test_first_sentence_of_a_box() -> None:
