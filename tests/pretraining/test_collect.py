@@ -48,6 +48,18 @@ def test_minari_loads_it_under_its_id(tmp_path: Path, monkeypatch: pytest.Monkey
     assert episodes[0].observations.shape == (8, 36, 36, 1)
 
 
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_place_in_the_working_directory(variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "data")
+    env = Rolling()
+    out = "minari:rolling-v0" if variable else "data/rolling-v0"
+    collected = collect(env, RandomPolicy(env.action_space), steps=10, out=out)
+    assert collected.folder == tmp_path / "data" / "rolling-v0"
+    assert MinariEpisodes(Path("data/rolling-v0")).lengths.tolist() == [8, 4]
+    assert [item.name for item in (tmp_path / "data").iterdir()] == ["rolling-v0"]
+
+
 def test_a_trained_model_acts(tmp_path: Path) -> None:
     model = PPO("CnnPolicy", Rolling(), n_steps=8, batch_size=8, device="cpu")
     model.policy.action_net.bias.data[2] = 1000.0
