@@ -53,7 +53,7 @@ def run_all(arguments: "Arguments", command: str) -> int:
         if given:
             flag = given[0].replace("_", "-")
             raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
-        folder = RunFolder(arguments.resume)
+        folder = RunFolder(arguments.resume.resolve())  # "seed-3" or "." would not tell the log directory
         runs = [(folder.read_configuration(), folder)]
     else:
         configurations = configure(arguments)

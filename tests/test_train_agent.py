@@ -15,6 +15,7 @@ import train_agent
 from agents.command_line import first_sentence
 from agents.recipe import Recipe
 from agents.run_folder import RunFolder
+from agents.summary import summarize
 from envs.registration import find_spec
 from tests.agents.test_checkpoints import check_whole, scalars
 from tests.agents.test_run_folder import snapshot
@@ -94,6 +95,25 @@ def test_run_folders_that_are_none_or_damaged(tmp_path: Path, capsys: pytest.Cap
         assert output.err.count("\n") == 1 and output.out == ""
     assert "is damaged: model.zip is" in output.err
     assert snapshot(tmp_path) == before
+
+
+def test_resumed_from_within_the_log_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration = tiny_configuration("ppo", "none")
+    folder = tiny_run(tmp_path, configuration)
+    for place, typed in (("..", "seed-0"), (".", "."), ("checkpoints", ".."), (".", "../seed-0")):
+        results = folder.read_results()
+        assert results is not None
+        folder.results.unlink()
+        capsys.readouterr()
+        monkeypatch.chdir(folder.path / place)
+        assert train_agent.main(["--resume", typed]) == 0
+        output = capsys.readouterr().out
+        assert f"In {folder.path}:\n" in output and f"tensorboard --logdir {tmp_path}\n" in output
+        check_whole(folder)
+        assert folder.read_results() == results
+    assert summarize(configuration, RunFolder(Path("/seed-0")), results).endswith("tensorboard --logdir /")
 
 
 def test_status_of_the_process(tmp_path: Path) -> None:
