@@ -68,9 +68,10 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         checkpoint = None
         if folder.is_there():
             folder.lock()
-            existing = folder.read_configuration()
-            if not overwrite:
-                checkpoint = _resumable(configuration, existing, folder)
+            if overwrite:
+                folder.check_replaceable()
+            else:
+                checkpoint = _resumable(configuration, folder.read_configuration(), folder)
                 if folder.read_results() is not None:
                     print(f"The run in {folder.path} is finished; --overwrite trains it anew.")
                     return True
