@@ -37,6 +37,8 @@ BAD = [
     (f"--env {IMAGES} --objective cpc=1,curl=0", "weight above zero"),
     (f"--env {IMAGES} --objective multiview", "image entries"),
     (f"--env {IMAGES} --objective none none", "several different values"),
+    (f"--env {IMAGES} --objective cpc CPC cpc=1", "different values, and got ['cpc', 'CPC', 'cpc=1']"),
+    (f"--env {IMAGES} --objective aug+shuffled shuffled+aug", "several different values"),
     (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
     (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
     (f"--env {IMAGES} --timesteps 0", "--timesteps must be 1 or more, and is 0"),
