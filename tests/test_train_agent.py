@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import errno
 import json
 import os
 import re
@@ -116,6 +117,45 @@ def test_resumed_from_within_the_log_directory(
         check_whole(folder)
         assert folder.read_results() == results
     assert summarize(configuration, RunFolder(Path("/seed-0")), results).endswith("tensorboard --logdir /")
+
+
+@pytest.mark.parametrize("more", ["", " --seeds 0 1 --jobs 2"])
+def test_a_log_directory_that_is_a_file(
+    more: str, tiny_recipes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").write_text("x")
+    line = f"--env {IMAGES} --objective none --device cpu --vec dummy --log-dir {tmp_path / 'runs'}{more}"
+    assert train_agent.main(line.split()) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"train_agent.py: {tmp_path / 'runs'}") and output.err.count("\n") == 1
+    assert "cannot be read or written (Not a directory): choose another place" in output.err
+    assert snapshot(tmp_path) == {"runs": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/a"), "/a cannot be read or written (Permission denied): choose"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/place"), "No space left on device"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
+        (FileNotFoundError("a fault of the program"), None),
+        (OSError(errno.EMFILE, "Too many open files", "/a/place"), None),
+    ],
+)
+def test_which_file_errors_are_the_users(
+    error: OSError, said: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_all(*arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr("agents.grid.run_all", run_all)
+    if said is None:
+        with pytest.raises(OSError) as kept:
+            train_agent.main(["--env", IMAGES])
+        assert kept.value is error
+    else:
+        assert train_agent.main(["--env", IMAGES]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_status_of_the_process(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Recording: what an environment showed is what the data set holds, whoever acted."""
 
+import re
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.Ca
     assert cli.main(arguments) == 2
     error = capfd.readouterr().err
     assert text in error and error.startswith("cpc-rl: ") and error.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = rolling_data(tmp_path / "data", steps=20)
+    (tmp_path / "file").write_text("x")
+    collecting = ["collect", "--env", "any", "--env-factory", FACTORY, "--steps", "5"]
+    pretraining = ["pretrain", "--data", str(data), "--steps", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+    for command in (collecting, pretraining):
+        capfd.readouterr()
+        assert cli.main([*command, "--out", str(tmp_path / "file" / "run")]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith(f"cpc-rl: {tmp_path / 'file'}") and error.count("\n") == 1
+        assert re.search(r"cannot be read or written \((Not a directory|File exists)\): choose another place", error)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_keywords_from_text() -> None:
