@@ -1,8 +1,8 @@
 # Needs Python (3.10 or newer) and make; everything else is set up here.
-#   make train                                  the main job: learns to drive CarRacing-v2
-#   make train ARGS="--env Pong-v5 --algo dqn"  the same with other arguments
-#   make test                                   lint, types and tests
-#   make results                                the smallest result of docs/results.md, made again
+#   make train                                      the main job: learns to drive CarRacing-v2
+#   make train ARGS="--env ALE/Pong-v5 --algo dqn"  the same with other arguments
+#   make test                                       lint, types and tests
+#   make results                                    the smallest result of docs/results.md, made again
 
 PYTHON ?= python3
 ENV ?= CarRacing-v2

@@ -85,6 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"train_agent.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        from cpc_rl.file_errors import file_error
+
+        told = file_error(error)
+        if told is None:
+            raise
+        print(f"train_agent.py: {told}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("train_agent.py: stopped; the same command goes on from the newest checkpoint.", file=sys.stderr)
         return 130

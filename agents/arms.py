@@ -1,5 +1,6 @@
 """Arms: what is done to the encoder besides reinforcement learning, as one word of the command line."""
 
+import re
 from dataclasses import dataclass
 
 from agents.errors import UserError
@@ -35,7 +36,7 @@ def parse_arm(text: str, default_objective: str) -> Arm:
     :param default_objective: what ``shuffled`` alone shuffles
     :raises UserError: text that is no arm, or an unknown objective
     """
-    *prefixes, last = text.strip().lower().split("+")
+    *prefixes, last = re.split(r"\+(?!\d)", text.strip().lower())  # the plus of 1e+06 is the number's
     alone = last in ("aug", "shuffled")  # and no objective after it
     if alone:
         prefixes = [*prefixes, last]
@@ -50,9 +51,16 @@ def parse_arm(text: str, default_objective: str) -> Arm:
     if alone:
         last = default_objective if shuffled else ""
     objectives = _read_weights(last, text) if last or not alone else ()
-    spelled = ",".join(name if len(objectives) == 1 and weight == 1 else f"{name}={weight:g}" for name, weight in objectives)
+    single = len(objectives) == 1
+    spelled = ",".join(name if single and weight == 1 else f"{name}={_spell(weight)}" for name, weight in objectives)
     words = ["aug"] * augment_rl + ["shuffled"] * shuffled + [spelled] * bool(spelled)
     return Arm("+".join(words), objectives, augment_rl, shuffled)
+
+
+def _spell(weight: float) -> str:
+    """A weight that reads back as the same number, without a plus, which has a meaning of its own in an arm's name."""
+    short = f"{weight:g}"
+    return short if float(short) == weight and "+" not in short else repr(weight).removesuffix(".0").replace("+", "")
 
 
 def _read_weights(part: str, text: str) -> tuple[tuple[str, float], ...]:

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.algorithms import find_algorithm
 from agents.errors import UserError
-from agents.files import flush_to_disk, remove_folder
+from agents.files import WRITING, flush_to_disk, remove_folder
 from agents.randomness import load_random_state, save_random_state
 
 KEPT = 2
@@ -42,7 +42,7 @@ def save_checkpoint(folder: Path, model: BaseAlgorithm, progress: Progress) -> P
     :return: the checkpoint
     """
     checkpoint = folder / f"step-{progress.timesteps:012d}"
-    temporary = folder / f".writing-{checkpoint.name}"
+    temporary = folder / f"{WRITING}{checkpoint.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     model.save(temporary / MODEL)

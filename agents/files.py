@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+WRITING = ".writing-"  # before the name of a file that is not whole yet
+
 
 @contextmanager
 def whole_file(file: Path) -> Iterator[Path]:
@@ -15,7 +17,7 @@ def whole_file(file: Path) -> Iterator[Path]:
     :param file: what it will be called
     :return: the path to write to, with the same suffix; if the block raises, nothing is left of it
     """
-    temporary = file.with_name(f".writing-{file.name}")
+    temporary = file.with_name(f"{WRITING}{file.name}")
     try:
         yield temporary
         flush_to_disk(temporary)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def run_all(arguments: "Arguments", command: str) -> int:
         if given:
             flag = given[0].replace("_", "-")
             raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
-        folder = RunFolder(arguments.resume)
+        folder = RunFolder(arguments.resume.resolve())  # "seed-3" or "." would not tell the log directory
         runs = [(folder.read_configuration(), folder)]
     else:
         configurations = configure(arguments)
@@ -117,8 +117,8 @@ def check_numbers(arguments: "Arguments") -> None:
         raise UserError("--cpus is about runs on Ray: give --ray as well, or leave it out.")
     for name in ("objective", "seeds"):
         values = getattr(arguments, name)
-        if values is not None and (not values or len(set(values)) < len(values)):
-            raise UserError(f"--{name} needs one or several different values, and got {list(values)}.")
+        if values is not None:
+            _check_different(name, values, values)
     for seed in arguments.seeds or ():
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds must lie between 0 and {2**32 - 1}, and {seed} does not.")
@@ -135,6 +135,7 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     recipe = choose_recipe(arguments.env, arguments.algo, pixels=arguments.pixels)
     _check_environment(arguments.env, recipe, pixels=arguments.pixels)
     arms = [parse_arm(text, recipe.objective) for text in arguments.objective or (recipe.objective,)]
+    _check_different("objective", [arm.name for arm in arms], arguments.objective or ())
     label = encoder_label(arguments)
     for arm in arms:
         check_head_has_work(arm, recipe, arguments)
@@ -162,6 +163,12 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
         for seed in arguments.seeds or (0,)
         for arm in arms
     ]
+
+
+def _check_different(flag: str, values: Sequence[object], given: Sequence[object]) -> None:
+    """See that there are values, and none of them twice; the message shows them as they were given."""
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"--{flag} needs one or several different values, and got {list(given)}.")
 
 
 def choose_recipe(env_id: str, algorithm: str | None, *, pixels: bool) -> Recipe:

@@ -211,7 +211,10 @@ def check_folders(jobs: Sequence[Job], *, overwrite: bool) -> None:
     :raises UserError: a folder holds something else, or a run with another configuration
     """
     for job in jobs:
-        if not job.folder.is_there() or overwrite:
+        if not job.folder.is_there():
+            continue
+        if overwrite:
+            job.folder.check_replaceable()
             continue
         differences = job.configuration.differences(job.folder.read_configuration())
         if differences:

@@ -32,7 +32,7 @@ from agents.run_folder import RunFolder
 from agents.summary import summarize
 from agents.training import RunCallback, Stopped
 from agents.transfer import transfer_callback
-from agents.video import record_episode, write_video
+from agents.video import NoPictures, record_episode, write_video
 from envs import make_vec_env
 from envs.reward import RewardSign, ScaledReward
 
@@ -68,9 +68,10 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         checkpoint = None
         if folder.is_there():
             folder.lock()
-            existing = folder.read_configuration()
-            if not overwrite:
-                checkpoint = _resumable(configuration, existing, folder)
+            if overwrite:
+                folder.check_replaceable()
+            else:
+                checkpoint = _resumable(configuration, folder.read_configuration(), folder)
                 if folder.read_results() is not None:
                     print(f"The run in {folder.path} is finished; --overwrite trains it anew.")
                     return True
@@ -229,7 +230,11 @@ def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None,
 def _finish(
     model: BaseAlgorithm, configuration: RunConfiguration, folder: RunFolder, evaluator: Evaluator, machine: Machine
 ) -> dict[str, Any]:
-    """The last evaluation, on episodes of its own, and every file that a finished run has; ``results.json`` is the last."""
+    """
+    The last evaluation, on episodes of its own, and every file that a finished run has; ``results.json`` is the last.
+
+    An environment that draws no pictures has no video, and the run is finished without.
+    """
     print(f"Evaluating on {configuration.final_episodes} episodes never seen before ...", file=sys.stderr)
     seeds = range(FINAL_SEEDS, FINAL_SEEDS + configuration.final_episodes)
     final = evaluator.evaluate(model, seeds)
@@ -247,7 +252,10 @@ def _finish(
     algorithm = find_algorithm(configuration.recipe.algorithm).__name__
     title = f"{algorithm} ({configuration.arm}) on {configuration.env}, seed {configuration.seed}"
     write_curve(folder.curve, rows, title, float(np.mean(final.returns)))
-    write_video(folder.video, *record_episode(model, configuration.env, _keywords(configuration, evaluation=True)))
+    try:
+        write_video(folder.video, *record_episode(model, configuration.env, _keywords(configuration, evaluation=True)))
+    except NoPictures as error:
+        print(f"There is no video: {error}", file=sys.stderr)
     results = {
         "algorithm": algorithm,
         "timesteps": model.num_timesteps,

@@ -13,10 +13,11 @@ import yaml
 
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
-from agents.files import flush_to_disk, write_text
+from agents.files import WRITING, flush_to_disk, write_text
 
 COLUMNS = ("timesteps", "mean_return", "std_return", "episodes", "wall_seconds")
 EVENTS = "events.out.tfevents*"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -75,6 +76,23 @@ class RunFolder:
             raise UserError(f"{self.config} cannot be read: {' '.join(str(error).split())}.") from None
         return RunConfiguration.from_dict(content.get("run") if isinstance(content, dict) else None, str(self.config))
 
+    def check_replaceable(self) -> None:
+        """
+        See that what lies here is a run, even a damaged one or another version's.
+
+        :raises UserError: it may as well be something else
+        """
+        try:
+            self.read_configuration()
+        except UserError as error:
+            own = {file.name for file in self._files()} | {self.config.name, self.checkpoints.name, LOCK}
+            foreign = sorted({item.name for item in self.path.iterdir() if not item.name.startswith(WRITING)} - own)
+            if foreign:
+                raise UserError(
+                    f"{self.path} may be more than a run, for {foreign[0]} is no file of a run's and "
+                    f"{str(error).rstrip('.')}; move it away and --overwrite replaces the rest."
+                ) from None
+
     def read_results(self) -> dict[str, Any] | None:
         """What the finished run reached; ``None`` while it is not finished."""
         try:
@@ -94,7 +112,7 @@ class RunFolder:
         if self._lock is not None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = open(self.path / ".lock", "w")  # the lock lasts as long as the file is open
+        lock = open(self.path / LOCK, "w")  # the lock lasts as long as the file is open
         end = time.monotonic() + patience
         while True:
             try:
@@ -123,19 +141,16 @@ class RunFolder:
         """
         self.sweep()
         write_text(self.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
-        for item in (
-            self.evaluations,
-            self.results,
-            self.model,
-            self.encoder,
-            self.video,
-            self.curve,
-            *self.path.glob(EVENTS),
-        ):
+        for item in self._files():
             item.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         self.checkpoints.mkdir()
         write_text(self.evaluations, ",".join(COLUMNS) + "\n")
+
+    def _files(self) -> list[Path]:
+        """What a run writes here besides its configuration and its checkpoints, there or not."""
+        single = [self.evaluations, self.results, self.model, self.encoder, self.video, self.curve]
+        return [*single, *self.path.glob(EVENTS)]
 
     def sweep(self) -> None:
         """Remove what was being written when the run was killed."""
@@ -143,7 +158,7 @@ class RunFolder:
             for item in folder.glob(".*"):
                 if item.is_dir():
                     shutil.rmtree(item)
-                elif item.name != ".lock":
+                elif item.name != LOCK:
                     item.unlink()
 
     def move_aside(self) -> None:

@@ -15,7 +15,7 @@ def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[
     final = results["final"]
     episodes = "tracks, on the stock picture" if configuration.env.startswith("CarRacing") else "episodes"
     trained_in = results.get("final_in_training_environment")
-    log_dir = folder.path.parents[2]
+    log_dir = [*folder.path.parents][:3][-1]  # a folder that was moved may lie less deep
     files = [
         (folder.model, "the agent, for Stable-Baselines3"),
         (folder.encoder, "its encoder alone"),

@@ -1,9 +1,11 @@
 """A video of the trained agent."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import cv2
+import gymnasium as gym
 import imageio_ffmpeg
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -20,6 +22,10 @@ MAX_STEPS = 2_000
 QUALITIES = (26, 31, 36, 42)  # x264's constant rate factors: each next one takes about half the space
 
 
+class NoPictures(ValueError):
+    """An environment does not draw itself; the message is one sentence that says what it does instead."""
+
+
 def record_episode(
     model: BaseAlgorithm, env_id: str, keywords: dict[str, Any], seed: int = VIDEO_SEED
 ) -> tuple[list[np.ndarray], float]:
@@ -30,10 +36,11 @@ def record_episode(
     :param keywords: of :func:`envs.make_vec_env`
     :param seed: of the episode
     :return: one picture (H, W, 3) uint8 per agent step, and the environment's own frames per second divided by its frame skip
+    :raises NoPictures: if the environment has no pictures to give
     """
     own = {name: value for name, value in keywords.items() if name != "frame_stack"}
     with undisturbed():
-        env = EpisodeSeeds(make_env(env_id, **own, render_mode="rgb_array"))
+        env = EpisodeSeeds(_make_drawn(env_id, own))
         env.set_seeds([seed])
         vec_env = stack_frames(DummyVecEnv([lambda: env]), keywords["frame_stack"])
         try:
@@ -83,6 +90,16 @@ def write_video(file: Path, frames: list[np.ndarray], fps: float) -> None:
                 writer.close()
         if file.stat().st_size <= MAX_BYTES:
             return
+
+
+def _make_drawn(env_id: str, keywords: dict[str, Any]) -> gym.Env:
+    """The environment that the agent was evaluated in, to be drawn."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Gymnasium warns of what is said by the exception
+            return make_env(env_id, **keywords, render_mode="rgb_array")
+    except ValueError as error:  # it was made without a render mode before, so that nothing else can be the reason
+        raise NoPictures(" ".join(str(error).split())) from error
 
 
 def _picture(env: EpisodeSeeds) -> np.ndarray:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
+from cpc_rl.file_errors import file_error
+
 
 class Command(NamedTuple):
     """Where a subcommand lives. Only the one that is called is imported: each has optional packages of its own."""
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run the command line.
 
     :param argv: without the program's name; the process's own if ``None``
-    :return: exit status: 2 after a mistake in the arguments or the data, with a line that says which
+    :return: exit status: 2 after a mistake in the arguments or the data, or at a place that cannot be read or written, with a
+        line that says which
     """
     name, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
     if name in ("-h", "--help"):
@@ -57,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.run(arguments)
     except ValueError as error:
         return _mistake(str(error))
+    except OSError as error:
+        told = file_error(error)
+        if told is None:
+            raise
+        return _mistake(told)
     return 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from envs.envpool_atari import NO_LIMIT, PICTURE, START, atari_options
+from envs.envpool_atari import NO_LIMIT, AtariGame, atari_game
 from envs.envpool_vec import PoolTask
 from envs.factory import with_actions
 from envs.preprocessing import ImageObservation, has_image
@@ -63,7 +63,8 @@ def find_task(
     :param pixels: refused where there is no image, since nothing is rendered.
     :param size: as the following, of :func:`envs.make_env`.
     :param render_mode: refused.
-    :param env_kwargs: EnvPool's options of the environment, such as ``num_threads``; for Atari ``ale_py``'s keywords too.
+    :param env_kwargs: EnvPool's options of the environment, such as ``num_threads``; for Atari ``ale_py``'s keywords and
+        those of :func:`envs.atari.start_and_skip` too.
     :return: the task.
     :raises UnknownEnvironment: if EnvPool has no such environment.
     :raises ValueError: if EnvPool is not installed, or does not offer what is asked for.
@@ -79,7 +80,7 @@ def find_task(
     skip = frame_skip if frame_skip is not None else 4 if car_racing else 1
     if skip < 1:
         raise ValueError(f"frame_skip must be 1 or more, not {skip}.")
-    pool_spec, options, frames = _find_options(envpool, name, env_id, spec, grayscale, env_kwargs)
+    pool_spec, options, game = _find_options(envpool, name, env_id, spec, grayscale, env_kwargs)
     limit = pool_spec.config.max_episode_steps
     if spec is not None and spec.id.startswith(PROCGEN):  # its games end at the limit themselves, which EnvPool alone can tell
         limit = None
@@ -107,7 +108,8 @@ def find_task(
         action_space=acting.action_space,
         see=picture.observation,
         act=getattr(acting, "action", None),
-        frame_skip=skip * frames,
+        frame_skip=skip * (game.frames if game else 1),
+        max_of_two=game is not None and game.max_of_two,
         limit=limit,
         truncates=_laps if name == "CarRacing-v2" else None,
     )
@@ -143,26 +145,27 @@ def _find_name(env_id: str, pool_ids: list[str], keywords: dict[str, Any]) -> tu
 
 def _find_options(
     envpool: Any, name: str, env_id: str, spec: EnvSpec | None, grayscale: bool, options: dict[str, Any]
-) -> tuple[Any, dict[str, Any], int]:
-    """EnvPool's specification of an environment, the options that it is made with, and the frames of one of its steps."""
+) -> tuple[Any, dict[str, Any], AtariGame | None]:
+    """EnvPool's specification of an environment, the options that it is made with, and which Atari game it is if it is one."""
     try:
         known = set(envpool.make_spec(name).config._fields)
     except ImportError as error:
         raise ValueError(f"EnvPool's {name} cannot be used here: {' '.join(str(error).split())}") from error
-    atari, frames = "noop_max" in known, 1
-    if atari:
-        options, frames = atari_options(env_id, {**(spec.kwargs if spec else {}), **options})
+    game = None
+    if "noop_max" in known:
+        game = atari_game(env_id, {**(spec.kwargs if spec else {}), **options}, grayscale)
+        options = dict(game.options)
     elif spec is not None and spec.max_episode_steps is not None:
         options.setdefault("max_episode_steps", spec.max_episode_steps)
     wrong = [option for option in options if option not in known or option in OWN_OPTIONS]
     if wrong:
         raise ValueError(f"EnvPool's {name} takes no option {wrong[0]!r}; it takes {', '.join(sorted(known - OWN_OPTIONS))}.")
-    if atari:
-        options |= {**START, **PICTURE, "gray_scale": grayscale}
+    if game is not None:
+        options |= game.own
     if "stack_num" in known:
         options["stack_num"] = 1
     try:
-        return envpool.make_spec(name, **options), options, frames
+        return envpool.make_spec(name, **options), options, game
     except TypeError as error:
         raise ValueError(f"EnvPool's {name} cannot be made with the options {options}.") from error
 

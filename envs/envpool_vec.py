@@ -25,6 +25,7 @@ class PoolTask:
     see: Callable[[np.ndarray], np.ndarray]  # one observation of EnvPool's -> one of the agent's
     act: Callable[[Any], Any] | None = None  # one action of the agent's -> one of EnvPool's; None: they are the same
     frame_skip: int = 1  # how often an action is repeated
+    max_of_two: bool = False  # show the brighter of the last two frames of a frame skip, pixel by pixel; otherwise the last
     limit: int | None = None  # steps in EnvPool after which an episode is truncated; what is made must not count to it itself
     truncates: Callable[[np.ndarray], np.ndarray] | None = None  # rewards (n,) -> where what EnvPool terminates is truncated
 
@@ -43,8 +44,9 @@ class EnvPoolVec(VecEnv):
     run, whatever the number of threads. Its random numbers are not Gymnasium's: there a seed means other episodes.
 
     ``infos`` hold what Stable-Baselines3 reads: ``TimeLimit.truncated``, and at an end ``terminal_observation`` and
-    ``episode`` (``r`` raw return, ``l`` agent steps, ``t`` seconds). Time limits are counted here, since EnvPool calls an
-    episode that ends in its last possible step truncated, and not also terminated.
+    ``episode`` (``r`` raw return, ``l`` agent steps, ``t`` seconds); also the ``lives`` that are left, where EnvPool tells
+    them. Time limits are counted here, since EnvPool calls an episode that ends in its last possible step truncated, and not
+    also terminated.
 
     :param task: what to step.
     :param num_envs: number of environments.
@@ -92,8 +94,13 @@ class EnvPoolVec(VecEnv):
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), bool)
         observations, running = self._empty(), self.ids
+        lives: np.ndarray | None = None
+        before: np.ndarray | None = None  # the last frames of those still running
         for repeat in range(self.task.frame_skip):
             seen, reward, ended, cut, info = self.pool.step(self.actions[running], running)
+            if "lives" in info:
+                lives = np.zeros(self.num_envs, np.int64) if lives is None else lives
+                lives[running] = info["lives"]
             if self.task.limit is not None:
                 cut = cut | (info["elapsed_step"] >= self.task.limit)
             if self.task.truncates is not None:
@@ -102,14 +109,19 @@ class EnvPoolVec(VecEnv):
             rewards[running] += reward
             shown = terminated[running] | truncated[running] | (repeat + 1 == self.task.frame_skip)
             if shown.any():
-                self._see(seen if shown.all() else seen[shown], running[shown], observations)
+                picture = seen if before is None else np.maximum(seen, before)
+                self._see(picture if shown.all() else picture[shown], running[shown], observations)
             running = running[~shown]
+            before = seen[~shown] if self.task.max_of_two else None
             if not len(running):
                 break
         self.returns += rewards
         self.lengths += 1
         dones = terminated | truncated
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(out_of_time)} for out_of_time in truncated & ~terminated]
+        if lives is not None:
+            for own, left in zip(infos, lives, strict=True):
+                own["lives"] = int(left)
         if dones.any():
             over = np.flatnonzero(dones).astype(np.int32)
             for index in over:

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import train_agent
 from agents.command_line import first_sentence
 from agents.recipe import Recipe
 from agents.run_folder import RunFolder
+from agents.summary import summarize
+from envs.registration import find_spec
 from tests.agents.test_checkpoints import check_whole, scalars
 from tests.agents.test_run_folder import snapshot
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_configuration, tiny_recipe, tiny_run
@@ -35,6 +38,8 @@ BAD = [
     (f"--env {IMAGES} --objective cpc=1,curl=0", "weight above zero"),
     (f"--env {IMAGES} --objective multiview", "image entries"),
     (f"--env {IMAGES} --objective none none", "several different values"),
+    (f"--env {IMAGES} --objective cpc CPC cpc=1", "different values, and got ['cpc', 'CPC', 'cpc=1']"),
+    (f"--env {IMAGES} --objective aug+shuffled shuffled+aug", "several different values"),
     (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
     (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
     (f"--env {IMAGES} --timesteps 0", "--timesteps must be 1 or more, and is 0"),
@@ -95,6 +100,64 @@ def test_run_folders_that_are_none_or_damaged(tmp_path: Path, capsys: pytest.Cap
     assert snapshot(tmp_path) == before
 
 
+def test_resumed_from_within_the_log_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration = tiny_configuration("ppo", "none")
+    folder = tiny_run(tmp_path, configuration)
+    for place, typed in (("..", "seed-0"), (".", "."), ("checkpoints", ".."), (".", "../seed-0")):
+        results = folder.read_results()
+        assert results is not None
+        folder.results.unlink()
+        capsys.readouterr()
+        monkeypatch.chdir(folder.path / place)
+        assert train_agent.main(["--resume", typed]) == 0
+        output = capsys.readouterr().out
+        assert f"In {folder.path}:\n" in output and f"tensorboard --logdir {tmp_path}\n" in output
+        check_whole(folder)
+        assert folder.read_results() == results
+    assert summarize(configuration, RunFolder(Path("/seed-0")), results).endswith("tensorboard --logdir /")
+
+
+@pytest.mark.parametrize("more", ["", " --seeds 0 1 --jobs 2"])
+def test_a_log_directory_that_is_a_file(
+    more: str, tiny_recipes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").write_text("x")
+    line = f"--env {IMAGES} --objective none --device cpu --vec dummy --log-dir {tmp_path / 'runs'}{more}"
+    assert train_agent.main(line.split()) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"train_agent.py: {tmp_path / 'runs'}") and output.err.count("\n") == 1
+    assert "cannot be read or written (Not a directory): choose another place" in output.err
+    assert snapshot(tmp_path) == {"runs": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/a"), "/a cannot be read or written (Permission denied): choose"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/place"), "No space left on device"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
+        (FileNotFoundError("a fault of the program"), None),
+        (OSError(errno.EMFILE, "Too many open files", "/a/place"), None),
+    ],
+)
+def test_which_file_errors_are_the_users(
+    error: OSError, said: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_all(*arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr("agents.grid.run_all", run_all)
+    if said is None:
+        with pytest.raises(OSError) as kept:
+            train_agent.main(["--env", IMAGES])
+        assert kept.value is error
+    else:
+        assert train_agent.main(["--env", IMAGES]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_status_of_the_process(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "train_agent.py"), "--env", "NoSuchGame-v0"], cwd=tmp_path, capture_output=True, text=True
@@ -123,6 +186,12 @@ def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{flag}" in text
     for flag in ("vec", "render", "encoder", "resume", "overwrite", "pixels", "jobs", "ray", "cpus"):
         assert f"--{flag}" in text
+
+
+def test_make_help_names_environments_that_there_are() -> None:
+    text = (ROOT / "Makefile").read_text()
+    named = re.findall(r'--env ([^\s"$]+)|^ENV \?= (\S+)', text, re.MULTILINE)
+    assert [find_spec(one or other).id for one, other in named] == ["ALE/Pong-v5", "CarRacing-v2", "PixelAcrobot-v0"]
 
 
 def test_first_sentence_of_a_box() -> None:

@@ -62,7 +62,7 @@ def collect(
         ) from error
     if steps < 1:
         raise ValueError(f"steps is {steps}, but there is nothing to record below 1.")
-    folder = dataset_path(out)
+    folder = dataset_path(out).absolute()  # Minari would join a relative path to itself
     if folder.exists():
         raise ValueError(f"There is something at {folder} already: choose another place for the dataset, or delete it.")
     folder.parent.mkdir(parents=True, exist_ok=True)

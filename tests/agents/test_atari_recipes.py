@@ -39,6 +39,22 @@ def test_lives_and_signs_are_the_trainings_alone(algorithm: str) -> None:
     vec_env.close()
 
 
+@pytest.mark.parametrize("algorithm", ["qrdqn", "dqn", "ppo"])
+def test_envpool_takes_the_recipes_settings(algorithm: str) -> None:
+    pytest.importorskip("envpool")
+    recipe = load_recipe("ALE/Pong-v5", algorithm)
+    configuration = tiny_configuration(algorithm, "none", env="ALE/Pong-v5", recipe=recipe, n_envs=2, envpool=True)
+    vec_env = _make_vec_env(configuration, Machine("cpu", "envpool"), None)
+    assert {LifeLoss, RewardSign} <= set(wrappers(vec_env))
+    assert vec_env.reset().shape == (2, 4, 84, 84)
+    observations, rewards, dones, infos = vec_env.step(np.array([2, 3]))
+    assert observations.shape == (2, 4, 84, 84) and observations.dtype == np.uint8 and observations.any()
+    assert not rewards.any() and not dones.any() and [info["lives"] for info in infos] == [0, 0]
+    assert vec_env.unwrapped.task.frame_skip == 4 and vec_env.unwrapped.task.max_of_two
+    assert vec_env.unwrapped.pool.config["noop_max"] == 30
+    vec_env.close()
+
+
 def test_100k() -> None:
     """100,000 agent steps are 400,000 frames."""
     for algorithm in ("qrdqn", "dqn"):

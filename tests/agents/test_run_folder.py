@@ -12,6 +12,7 @@ import yaml
 from agents.algorithms import ALGORITHMS
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
+from agents.jobs import Job, check_folders
 from agents.run_folder import RunFolder
 from tests.agents.test_checkpoints import ROOT, check_whole
 from tests.agents.tiny import tiny_configuration, tiny_run
@@ -54,6 +55,34 @@ def test_another_configuration_is_refused_unless_overwritten(tmp_path: Path) -> 
     assert snapshot(tmp_path) == before
     tiny_run(tmp_path, other, overwrite=True)
     assert folder.read_configuration() == other
+    assert [item.name for item in folder.path.parent.iterdir()] == ["seed-0"]
+    check_whole(folder)
+
+
+def test_a_damaged_run_or_another_version_s_is_replaced(tmp_path: Path) -> None:
+    configuration = tiny_configuration("ppo", "none")
+    folder = tiny_run(tmp_path, configuration)
+    other_version = folder.config.read_text().replace("recipe:\n", "recipe:\n    colour: red\n")
+    unreadable = tiny_configuration("ppo", "none", encoder=str(folder.model))  # fails after the folder was looked at
+    jobs = [Job(configuration, folder)]
+    for config in (b"\xff\xfe{: [", b"", b"optimizer: adam", other_version.encode()):
+        folder.config.write_bytes(config)
+        (folder.path / ".writing-results.json").write_text("{")
+        before = snapshot(tmp_path)
+        with pytest.raises(UserError, match=r"cannot be read|does not describe a run|unknown key 'colour'"):
+            tiny_run(tmp_path, configuration)
+        with pytest.raises(UserError, match="not a readable safetensors"):
+            tiny_run(tmp_path, unreadable, overwrite=True)
+        (folder.path / "notes.txt").write_text("mine")
+        with pytest.raises(UserError, match=r"notes\.txt is no file of a run's"):
+            tiny_run(tmp_path, configuration, overwrite=True)
+        with pytest.raises(UserError, match=r"notes\.txt is no file of a run's"):
+            check_folders(jobs, overwrite=True)
+        (folder.path / "notes.txt").unlink()
+        check_folders(jobs, overwrite=True)
+        assert snapshot(tmp_path) == before
+    tiny_run(tmp_path, configuration, overwrite=True)
+    assert folder.read_configuration() == configuration
     assert [item.name for item in folder.path.parent.iterdir()] == ["seed-0"]
     check_whole(folder)
 

@@ -10,7 +10,8 @@ from agents.arms import parse_arm
 from agents.build import build_model, environment_keywords
 from agents.video import MAX_BYTES, record_episode, write_video
 from envs import make_vec_env
-from tests.agents.tiny import IMAGES, tiny_recipe
+from tests.agents.test_checkpoints import FILES
+from tests.agents.tiny import IMAGES, tiny_configuration, tiny_recipe, tiny_run
 
 
 def read(file: Path) -> tuple[dict, int]:
@@ -49,3 +50,16 @@ def test_noise_is_squeezed_below_a_megabyte(tmp_path: Path) -> None:
     write_video(tmp_path / "video.mp4", frames, 25)
     assert (tmp_path / "video.mp4").stat().st_size <= MAX_BYTES
     assert read(tmp_path / "video.mp4")[1] == 100
+
+
+def test_without_pictures_a_run_is_finished_without_a_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    configuration = tiny_configuration("ppo", "none", env="tests.agents.tiny:UndrawnImages-v0")
+    folder = tiny_run(tmp_path, configuration)
+    output = capfd.readouterr()
+    said = [line for line in output.err.splitlines() if line.startswith("There is no video: ")]
+    reason = f"{configuration.env} cannot be rendered as 'rgb_array'; its render modes are []."
+    assert said == [f"There is no video: {reason}"] and "UserWarning" not in output.err
+    assert {item.name for item in folder.path.iterdir() if "tfevents" not in item.name} == FILES - {"video.mp4"}
+    assert "results.json" in output.out and "video.mp4" not in output.out
+    tiny_run(tmp_path, configuration)
+    assert "is finished" in capfd.readouterr().out

@@ -63,6 +63,14 @@ class TinyImages(gym.Env):
         return np.repeat(self._picture(), 3, axis=2)
 
 
+class UndrawnImages(TinyImages):
+    """The same without a picture for people."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+if "UndrawnImages-v0" not in gym.registry:
+    gym.register("UndrawnImages-v0", "tests.agents.tiny:UndrawnImages")
 for _id, _continuous in (("TinyImages-v0", False), ("TinyImagesBox-v0", True)):
     if _id not in gym.registry:
         gym.register(_id, "tests.agents.tiny:TinyImages", kwargs={"continuous": _continuous})

@@ -169,6 +169,49 @@ def test_atari_is_gymnasium_s(grayscale, limit, frame_skip, tolerance, tmp_path:
     assert rows[0] == rows[1] and len(rows[0]) == 2 and rows[0][0][0] == "r,l"
 
 
+@pytest.mark.parametrize(("obs_type", "grayscale"), [("grayscale", True), ("rgb", True), ("rgb", False)])
+def test_atari_is_played_as_the_recipes_play_it(obs_type, grayscale):
+    """The brighter of two frames and lives as episodes, the same as with Gymnasium's: with one no-op, none is random."""
+    own = {"frameskip": 1, "repeat_action_probability": 0.0, "obs_type": obs_type, "noop_max": 1, "max_of_two": True}
+    keywords = {"size": 84, "grayscale": grayscale, "frame_skip": 4, "lives_as_episodes": True, "env_kwargs": own}
+    mine, other = (envs.make_vec_env("ALE/Breakout-v5", 2, 0, vec=vec, **keywords) for vec in ("envpool", "dummy"))
+    assert (mine.observation_space, mine.action_space) == (other.observation_space, other.action_space)
+    np.testing.assert_array_equal(mine.reset(), other.reset())
+    rng = np.random.default_rng(0)
+    lost = games = 0
+    for _ in range(300):
+        actions = rng.integers(4, size=2)
+        seen, expected = mine.step(actions), other.step(actions)
+        for index in range(3):
+            np.testing.assert_array_equal(seen[index], expected[index])
+        for info, theirs in zip(seen[3], expected[3], strict=True):
+            assert info["lives"] == theirs["lives"]
+            for key in ("terminal_observation", "episode"):
+                assert (key in info) == (key in theirs)
+            if "episode" in info:  # within a frame skip: Stable-Baselines3's wrapper shows an older frame then
+                games += 1
+            elif "terminal_observation" in info:
+                np.testing.assert_array_equal(info["terminal_observation"], theirs["terminal_observation"])
+                lost += 1
+    assert games > 0 and lost >= 4 * games
+
+
+@pytest.mark.parametrize(("noop_max", "most"), [(30, 30), (3, 3), (0, 1)])
+def test_no_ops_are_drawn_from_one_on(noop_max, most):
+    """How many there were is read from the game's memory."""
+    game = gym.make("ALE/Pong-v5", frameskip=1, repeat_action_probability=0.0).unwrapped
+    game.reset()
+    memories = [game.ale.getRAM().tobytes()]
+    for _ in range(most + 1):
+        game.step(0)
+        memories.append(game.ale.getRAM().tobytes())
+    assert len(set(memories)) == len(memories)
+    task = envs.make_vec_env("ALE/Pong-v5", 12, vec="envpool", size=8, env_kwargs={"noop_max": noop_max}).unwrapped.task
+    seen = task.make(list(range(12))).reset(np.arange(12, dtype=np.int32))[1]["ram"]
+    drawn = {memories.index(memory.tobytes()) for memory in seen}
+    assert drawn <= set(range(1, most + 1)) and len(drawn) >= min(most, 6)
+
+
 def test_atari_s_keywords_arrive():
     """Sticky actions, the whole set of actions, and a frame skip of one: by the id, or by the keywords."""
     task = "ALE/Pong-v5"
@@ -288,8 +331,9 @@ def test_auto_never_takes_it(env_id):
         ("CarRacing-v2", {"frame_skip": 0}, "frame_skip must be 1 or more, not 0"),
         ("CarRacing-v2", {"actions": "sideways"}, "The action set 'sideways' is unknown"),
         ("Pong-v4", {}, r"fixed number of frames, 1 or more, and Pong-v4 skips \(2, 5\)"),
-        ("ALE/Pong-v5", {"env_kwargs": {"noop_max": 30}}, "takes no option 'noop_max'"),
-        ("ALE/Pong-v5", {"env_kwargs": {"obs_type": "ram"}}, "takes no option 'obs_type'"),
+        ("ALE/Pong-v5", {"env_kwargs": {"max_of_two": True}}, "frameskip must be 1 beside it, and is 4"),
+        ("ALE/Pong-v5", {"env_kwargs": {"obs_type": "ram"}}, "obs_type is 'rgb' or 'grayscale' there, and not 'ram'"),
+        ("ALE/Pong-v5", {"env_kwargs": {"use_fire_reset": True}}, "takes no option 'use_fire_reset'"),
         ("ALE/Pong-v5", {"env_kwargs": {"max_episode_steps": 9}}, "limit is max_num_frames_per_episode"),
         ("ALE/Pong-v5", {"actions": "continuous"}, "does not fit the environment's action space"),
     ],

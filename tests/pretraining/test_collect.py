@@ -1,5 +1,6 @@
 """Recording: what an environment showed is what the data set holds, whoever acted."""
 
+import re
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_minari_loads_it_under_its_id(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [e.terminations.tolist()[-1] for e in episodes] == [True, False]
     assert [e.truncations.tolist()[-1] for e in episodes] == [False, True]  # cut where the steps are used up
     assert episodes[0].observations.shape == (8, 36, 36, 1)
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_place_in_the_working_directory(variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "data")
+    env = Rolling()
+    out = "minari:rolling-v0" if variable else "data/rolling-v0"
+    collected = collect(env, RandomPolicy(env.action_space), steps=10, out=out)
+    assert collected.folder == tmp_path / "data" / "rolling-v0"
+    assert MinariEpisodes(Path("data/rolling-v0")).lengths.tolist() == [8, 4]
+    assert [item.name for item in (tmp_path / "data").iterdir()] == ["rolling-v0"]
 
 
 def test_a_trained_model_acts(tmp_path: Path) -> None:
@@ -124,6 +137,20 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.Ca
     assert cli.main(arguments) == 2
     error = capfd.readouterr().err
     assert text in error and error.startswith("cpc-rl: ") and error.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = rolling_data(tmp_path / "data", steps=20)
+    (tmp_path / "file").write_text("x")
+    collecting = ["collect", "--env", "any", "--env-factory", FACTORY, "--steps", "5"]
+    pretraining = ["pretrain", "--data", str(data), "--steps", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+    for command in (collecting, pretraining):
+        capfd.readouterr()
+        assert cli.main([*command, "--out", str(tmp_path / "file" / "run")]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith(f"cpc-rl: {tmp_path / 'file'}") and error.count("\n") == 1
+        assert re.search(r"cannot be read or written \((Not a directory|File exists)\): choose another place", error)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_keywords_from_text() -> None:
