@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def more_compute(algorithm: type[BaseAlgorithm], keywords: dict[str, Any], ratio
     if issubclass(algorithm, OffPolicyAlgorithm):
         steps = keywords.get("gradient_steps", 1)
         if steps < 0:  # as many as environment steps were made
-            frequency = keywords.get("train_freq", 1)
+            frequency = keywords.get("train_freq", signature(algorithm).parameters["train_freq"].default)
             steps = (frequency[0] if isinstance(frequency, tuple) else frequency) * n_envs
         return {**keywords, "gradient_steps": math.ceil(steps * ratio)}
     if "n_epochs" not in keywords:

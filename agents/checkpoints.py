@@ -1,4 +1,7 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped, but for the episodes that were under way."""
+"""
+Checkpoints: everything a run needs to go on as if it had not stopped, but for the episodes that were under way and the draws
+of random actions, which are new ones.
+"""
 
 import json
 import os

@@ -83,7 +83,8 @@ class Evaluator:
     :param keywords: of :func:`envs.make_vec_env`: preprocessing, and the picture to see
     :param processes: that play, an environment in each; a single one plays up to ten environments side by side, whose
         observations the policy gets as a batch
-    :param deterministic: take the policy's most likely or mean actions; otherwise actions drawn from it
+    :param deterministic: take the policy's most likely or mean actions; otherwise actions drawn from it, which a model of
+        values, such as DQN, has none of: it takes the best ones
     :param epsilon: share of discrete actions that are drawn uniformly instead
     """
 
@@ -137,13 +138,15 @@ class Evaluator:
         vec_env = self.vec_env
         for index in range(vec_env.num_envs):
             vec_env.env_method("set_seeds", seeds[index :: vec_env.num_envs], indices=[index])
+        # Where Stable-Baselines3's DQN is not deterministic it acts as in training: as much at random as it explores just now.
+        deterministic = self.deterministic or hasattr(model, "exploration_rate")
         observations = vec_env.reset()
         state: Any = None
         starts = np.ones(vec_env.num_envs, dtype=bool)
         generator = np.random.default_rng(seeds[0])
         results: dict[int, tuple[float, int]] = {}
         while len(results) < len(seeds):
-            actions, state = choose_actions(model, vec_env, observations, state, starts, deterministic=self.deterministic)
+            actions, state = choose_actions(model, vec_env, observations, state, starts, deterministic=deterministic)
             actions = mostly(actions, vec_env.action_space, self.epsilon, generator)
             observations, _, starts, infos = vec_env.step(actions)
             for info in infos:

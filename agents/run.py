@@ -84,6 +84,8 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             model = load_model(checkpoint, configuration.recipe.algorithm, vec_env, machine.device)
             if configuration.recipe.channels_last:
                 put_channels_last(model)
+            # Loading seeds the random actions too, which would be those of the run's beginning once more.
+            model.action_space.seed(training_seed(configuration.seed, progress.timesteps))
             folder.sweep()
             folder.cut_logs(progress.log_lengths)
         else:

@@ -63,13 +63,15 @@ def check_head_has_work(arm: Arm, recipe: Recipe, arguments: "Arguments") -> Non
     """
     See that an arm's objective gets to train.
 
-    :raises UserError: the encoder is frozen for good, and the head has no gradient of its own
+    :raises UserError: the encoder is frozen for the whole run, and the head has no gradient of its own
     """
+    timesteps = arguments.timesteps or recipe.timesteps
+    for_good = arguments.unfreeze_at is None or arguments.unfreeze_at >= timesteps
     separate = recipe.callback.get("gradient") == "separate" or recipe.algorithm == "trpo"
-    if arm.objectives and arguments.encoder_train == "frozen" and arguments.unfreeze_at is None and not separate:
+    if arm.objectives and arguments.encoder_train == "frozen" and for_good and not separate:
         raise UserError(
             f"The arm {arm.name!r} would train nothing: a joint head rests while the encoder is frozen. "
-            "Give --unfreeze-at, or take --objective none."
+            f"Give an --unfreeze-at below {timesteps}, or take --objective none."
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cpc_rl.diagnostics.representation import alignment
 from cpc_rl.diagnostics.score_matrix import own_draws, score_matrix, score_picture
 from cpc_rl.diagnostics.watch import Watch
-from cpc_rl.encoder import Encoder
+from cpc_rl.encoder import Encoder, probing
 from cpc_rl.head import Head, Metrics
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
@@ -31,7 +31,8 @@ class Monitors:
 
     def __init__(self, names: list[str], suffix: str = "") -> None:
         self.suffix = suffix
-        self.by_name = {name: Monitor(name, suffix, alone=len(names) == 1) for name in names}
+        alone = len(names) == 1
+        self.by_name = {name: Monitor(name, suffix, alone=alone, first=name == names[0]) for name in names}
 
     def add(self, metrics: dict[str, Metrics], windows: dict[str, Windows]) -> None:
         """Take in what objectives gave in a head step, by their names."""
@@ -54,12 +55,17 @@ class Monitor:
     :param name: of the objective, as in the tags
     :param suffix: distinguishes several heads of one model, e.g. ``"_actor"``; empty for one
     :param alone: the head has no other objective, so that coefficient and ratio need not say whose they are
+    :param first: of the head's objectives, so that it looks at the encoder for all; alignment is each one's own, of its pairs
     :param picture_freq: environment steps between two pictures of augmented pairs
     """
 
-    def __init__(self, name: str, suffix: str = "", *, alone: bool = True, picture_freq: int = 50_000) -> None:
+    def __init__(
+        self, name: str, suffix: str = "", *, alone: bool = True, first: bool = True, picture_freq: int = 50_000
+    ) -> None:
         self.prefix, self.suffix = f"contrastive/{name}{suffix}", suffix
         self.whole_run = WHOLE_RUN if alone else {}
+        self.alignment = "alignment" if alone else f"alignment_{name}"
+        self.first = first
         self.picture_freq, self.next_picture = picture_freq, 0
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -89,10 +95,12 @@ class Monitor:
         self._warn_at_chance(means)
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
-        with torch.no_grad(), own_draws(objective):
+        with torch.no_grad(), own_draws(objective), probing(encoder):
             anchors, positives = objective.pairs(self.windows)
             z, z_positive = encoder(anchors), encoder(positives)
-            figures = {"alignment": float(alignment(z, z_positive)), **self.watch.figures(encoder, anchors, z)}
+            figures = {self.alignment: float(alignment(z, z_positive))}
+            if self.first:
+                figures |= self.watch.figures(encoder, anchors, z)
         for name, value in figures.items():
             record(logger, f"representation/{name}{self.suffix}", value)
         if num_timesteps >= self.next_picture:

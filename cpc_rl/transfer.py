@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EventCallback
-from torch import Tensor, nn
+from torch import nn
 
 from cpc_rl.attachment import Site, find_sites, is_trpo, outermost_extractors, target_extractors
 from cpc_rl.callback import ContrastiveCallback
@@ -67,7 +67,7 @@ class TransferCallback(BaseCallback):
         self._scaled: list[ScaledSteps] = []
         self._assignments: ScaledAssignments | None = None
         self._sites: list[Site] = []
-        self._targets: tuple[list[Tensor], list[Tensor]] = ([], [])  # tensors of target networks, and those that they follow
+        self._targets: list[tuple[nn.Module, nn.Module]] = []  # extractors of target networks, and those that they follow
 
     @property
     def frozen(self) -> bool:
@@ -91,7 +91,7 @@ class TransferCallback(BaseCallback):
         self._sites = find_sites(self.model)
         extractors = [part for site in self._sites for part in (site.extractor, *site.encoder.extractors.values())]
         self._freeze = Freeze(extractors, alive)
-        self._targets = followed_tensors(self.model.policy, target_extractors(self.model))
+        self._targets = followed_extractors(self.model.policy, target_extractors(self.model))
         if is_trpo(self.model) and self.lr_scale != 1:
             self._assignments = ScaledAssignments([site.extractor for site in self._sites], self.lr_scale, alive)
 
@@ -132,10 +132,13 @@ class TransferCallback(BaseCallback):
     def _detach_from_modules(self) -> None:
         if self._assignments is not None:
             self._assignments.detach()
-        if self._freeze is not None and self._freeze.detach() and self._targets[0]:
-            # Their moving average of equal weights is equal only but for rounding.
+        if self._freeze is not None and self._freeze.detach() and self._targets:
+            # Their moving average of equal weights is equal only but for rounding. Looked up anew, for while encoders are tied
+            # the actor has other tensors.
+            following = [tensor for target, _ in self._targets for tensor in target.state_dict().values()]
+            followed = [tensor for _, online in self._targets for tensor in online.state_dict().values()]
             with torch.no_grad():
-                torch._foreach_copy_(*self._targets)
+                torch._foreach_copy_(following, followed)
 
     def _detach(self) -> None:
         self._detach_from_modules()
@@ -167,14 +170,11 @@ def heads_of(callback: Any) -> Iterator[Head]:
         yield from heads_of(child)
 
 
-def followed_tensors(policy: nn.Module, targets: list[Any]) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters and buffers of the targets' extractors, and those of the online ones that they follow."""
-    following: list[Tensor] = []
-    followed: list[Tensor] = []
+def followed_extractors(policy: nn.Module, targets: list[Any]) -> list[tuple[nn.Module, nn.Module]]:
+    """The targets' extractors, each with the online one that it follows."""
+    pairs: list[tuple[nn.Module, nn.Module]] = []
     for path, extractor in outermost_extractors(policy).items():
         network, _, rest = path.partition(".")
         if any(extractor is target for target in targets) and network.endswith("_target"):
-            online = policy.get_submodule(f"{network.removesuffix('_target')}.{rest}")
-            following += extractor.state_dict().values()
-            followed += online.state_dict().values()
-    return following, followed
+            pairs.append((extractor, policy.get_submodule(f"{network.removesuffix('_target')}.{rest}")))
+    return pairs

@@ -1,11 +1,14 @@
 """What TensorBoard gets to see, and the figures of a representation."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from cpc_rl import ContrastiveCallback, SimCLR
 from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
@@ -100,3 +103,40 @@ def test_equal_scores_of_all_observations_raise_a_warning():
     with pytest.warns(UserWarning, match="equal guesses"):
         monitor._warn_at_chance({"mi_lower_bound": 0.0, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
     Monitor("cpc")._warn_at_chance({"mi_lower_bound": 0.01, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
+
+
+class Dropping(BaseFeaturesExtractor):
+    """Drops half of what it sees, and normalises it by the batch, in training mode alone."""
+
+    def __init__(self, observation_space, features_dim=16):
+        super().__init__(observation_space, features_dim)
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(3 * 36 * 36, features_dim), nn.BatchNorm1d(features_dim), nn.Dropout()
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+def test_looking_at_an_encoder_neither_trains_it_nor_draws():
+    """Even in training mode, as in pre-training and after the last update of an agent."""
+    model = make_model("PPO", policy_kwargs={"features_extractor_class": Dropping, "features_extractor_kwargs": {}})
+    callback = ContrastiveCallback("simclr", batch_size=8)
+    model.learn(32, callback=callback)
+    (head,), (monitors,) = callback.heads.values(), callback._monitors.values()
+    head.encoder.train()
+    monitor = monitors.by_name["simclr"]
+    assert monitor.windows is not None
+    before, drawn = copy.deepcopy(head.encoder.state_dict()), torch.get_rng_state()
+    monitor.flush(model.logger, head.encoder, head.terms["simclr"].objective, 0)
+    assert all(torch.equal(value, before[name]) for name, value in head.encoder.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn) and head.encoder.training
+
+
+def test_several_objectives_look_at_the_encoder_once_and_at_their_own_pairs(tmp_path):
+    model = make_model("PPO", tensorboard_log=str(tmp_path))
+    model.learn(64, callback=ContrastiveCallback({"curl": 1, "simclr": 1}, batch_size=8))
+    (folder,) = tmp_path.iterdir()
+    tags = {tag for tag in EventAccumulator(str(folder)).Reload().Tags()["scalars"] if tag.startswith("representation/")}
+    assert {"representation/alignment_curl", "representation/alignment_simclr", "representation/effective_rank"} <= tags
+    assert "representation/alignment" not in tags

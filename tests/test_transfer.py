@@ -416,3 +416,15 @@ def test_the_documents_table_has_the_keywords_and_their_defaults():
         assert [(name, code or word) for name, code, word in table] == [
             d for d in defaults if d[0] not in ("model", "file", "verbose")
         ]
+
+
+@pytest.mark.parametrize("name", ["TD3", "DDPG"])
+def test_the_targets_of_a_tied_and_frozen_actor_follow_the_encoder_that_it_has(name):
+    """A random encoder that nobody loaded: tied, the actor has another than it was made with."""
+    model = make_model(name)
+    made_with = copy.deepcopy(model.actor.features_extractor.state_dict())
+    model.learn(
+        steps(name), callback=[ContrastiveCallback("curl", encoder="tied", coef=0, batch_size=4), TransferCallback("frozen")]
+    )
+    actor, target, critic = (part.features_extractor.state_dict() for part in (model.actor, model.actor_target, model.critic))
+    assert equal(actor, critic) and equal(target, actor) and not equal(actor, made_with)

@@ -17,7 +17,7 @@ from torch import distributed
 
 from cpc_rl.encoder import IMAGE
 from cpc_rl.encoding import write_encoder
-from cpc_rl.monitor import Monitor
+from cpc_rl.monitor import Monitors
 from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
 from cpc_rl.pretraining.distributed import processes, rank, world_size
 from cpc_rl.pretraining.episodes import Episodes
@@ -102,9 +102,9 @@ def pretrain(
         if world_size() > 1:
             distributed.barrier()
     report = None
-    if int(os.environ.get("RANK", "0")) == 0:
+    if world_size() > 1 or int(os.environ.get("RANK", "0")) == 0:  # all processes of a group that the caller goes on with
         if skipped and verbose:
-            print(f"{len(skipped)} damaged files or episodes were skipped.", file=sys.stderr)
+            say(f"{len(skipped)} damaged files or episodes were skipped.")
         if settings.probe_frames > 0 and isinstance(data, Episodes) and has_labels(data):
             fresh = _encoder(data.observation_space, make, keywords, settings, device)
             report = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
@@ -113,7 +113,7 @@ def pretrain(
 
 def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:
     settings = learner.training
-    monitors = {name: Monitor(name) for name in learner.objectives}
+    monitors = Monitors(list(learner.objectives)).by_name
     skipped = dict.fromkeys(data.skipped)
     for text in skipped:
         say(f"skipped: {text}")

@@ -17,13 +17,19 @@ from cpc_rl.pretraining.training import Training
 def write_probe_report(
     encoders: Mapping[str, Encoder], data: Episodes, settings: Training, out: Path, verbose: int
 ) -> Path | None:
-    """The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none."""
+    """
+    The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none.
+
+    In a process group all must call it, for each pass is divided among them; the first writes.
+    """
     try:
         reports = {
             name: probe_report(encoder, data, settings.probe_frames, settings.seed) for name, encoder in encoders.items()
         }
     except ValueError as error:
-        print(f"There is no probe report: {error}", file=sys.stderr)
+        say(f"There is no probe report: {error}")
+        return None
+    if rank() != 0:
         return None
     file = out / "probe.json"
     file.write_text(

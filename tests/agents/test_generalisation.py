@@ -133,3 +133,17 @@ def test_a_recipe_that_ties_ties_its_aug_arm_too():
     for env, algorithm, tied in (("dm_control/walker-walk-v0", "sac", True), ("CarRacing-v2", "ppo", False)):
         callback = build_callback(load_recipe(env, algorithm), parse_arm("aug", "curl"), 0)
         assert isinstance(callback, AugmentationCallback) and callback.tied is tied
+
+
+def test_a_model_of_values_takes_its_best_actions_and_its_exploration_goes_on_undisturbed() -> None:
+    """DQN's own drawn actions are those of training, as random as it explores just now, from the training's generator."""
+    recipe = replace(configuration().recipe, algorithm="dqn", hyperparameters={"buffer_size": 100})
+    keywords = environment_keywords(recipe, pixels=False)
+    model = build_model(recipe, make_vec_env("Worth-v0", 1, 0, vec="dummy", **keywords), parse_arm("none", "curl"), 0, "cpu")
+    model.exploration_rate = 1.0  # type: ignore[attr-defined]  # as at the beginning of a training
+    before = model.action_space.np_random.bit_generator.state
+    drawing, choosing = (Evaluator("Worth-v0", keywords, 1, deterministic=fixed) for fixed in (False, True))
+    assert drawing.evaluate(model, range(5, 9)).returns.tolist() == choosing.evaluate(model, range(5, 9)).returns.tolist()
+    assert model.action_space.np_random.bit_generator.state == before
+    for evaluator in (drawing, choosing):
+        evaluator.close()

@@ -9,6 +9,7 @@ import pytest
 from agents.checkpoints import list_checkpoints, read_progress
 from agents.randomness import training_seed
 from agents.run_folder import RunFolder
+from agents.training import RunCallback
 from tests.agents.test_checkpoints import start
 from tests.agents.tiny import TinyImages, tiny_configuration, tiny_run
 
@@ -46,3 +47,20 @@ def test_a_resumed_run_does_not_begin_with_its_first_episodes(tmp_path: Path, se
     tiny_run(tmp_path, configuration)
     first = training_seed(0, timesteps)
     assert [seed for seed in seeds if seed >= 10_000_000] == [first, first + 1]
+
+
+def test_nor_with_its_first_random_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of epsilon-greedy algorithms, and of all off-policy ones before they learn."""
+    assert start(tmp_path, "dqn", "cpc", 7) == -signal.SIGKILL
+    states: list[Any] = []
+    begin = RunCallback._on_training_start
+
+    def watched(self: RunCallback) -> None:
+        states.append(self.model.action_space.np_random.bit_generator.state["state"])
+        begin(self)
+
+    monkeypatch.setattr(RunCallback, "_on_training_start", watched)
+    tiny_run(tmp_path, tiny_configuration("dqn", "cpc"))
+    tiny_run(tmp_path / "fresh", tiny_configuration("dqn", "cpc"))
+    resumed, fresh = states
+    assert resumed != fresh

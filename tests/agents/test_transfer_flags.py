@@ -66,6 +66,10 @@ WRONG = [
     ("--encoder FILE --encoder-name a/b", "takes letters, digits"),
     ("--encoder FILE --encoder-train thawed", "thawed"),
     ("--encoder FILE --encoder-train frozen --objective none curl", "a joint head rests while the encoder is frozen"),
+    (
+        "--encoder FILE --encoder-train frozen --objective curl --timesteps 64 --unfreeze-at 64",
+        "Give an --unfreeze-at below 64",
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """Two processes with half the batch each make what one makes of all of it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from cpc_rl.extractors import NatureExtractor, ViTExtractor
 from tests.pretraining.ranks import OBJECTIVES, Normalised, all_outcomes, learner, outcome, windows
+from tests.pretraining.toy import rolling_data
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +80,12 @@ def test_one_process_is_the_plain_encoder() -> None:
     plain_features, plain_maps = plain.with_maps(frames)
     assert torch.equal(features, plain_features) and torch.equal(maps["image"], plain_maps["image"])
     assert torch.equal(made.encoder(frames), plain(frames))
+
+
+def test_a_group_of_the_callers_own_makes_the_report_together(tmp_path: Path) -> None:
+    data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
+    out = tmp_path / "out"
+    done = torchrun(2, "tests/pretraining/own_group.py", str(data), str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(out / f"{rank}.txt").read_text() for rank in range(2)] == [str(out / "probe.json"), "None"]
+    assert json.loads((out / "probe.json").read_text()).keys() == {"trained", "untrained"}
