@@ -35,7 +35,8 @@ def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
     """
     Move every parameter of the target towards the source: ``target = (1 - tau) * target + tau * source``.
 
-    Buffers (batch statistics) are copied, since an average of counters has no meaning.
+    Buffers (batch statistics) are copied, since an average of counters has no meaning, and so is the mode, training or
+    evaluation: a copy may have been made in the other one.
 
     :param target: the momentum copy, changed in place
     :param source: the module that it follows, of the same structure
@@ -52,3 +53,5 @@ def momentum_update(target: nn.Module, source: nn.Module, tau: float) -> None:
         torch._foreach_lerp_(targets, sources, tau)
     for buffer, other in zip(target.buffers(), source.buffers(), strict=True):
         buffer.copy_(other)
+    for part, other_part in zip(target.modules(), source.modules(), strict=True):
+        part.training = other_part.training

@@ -45,3 +45,14 @@ def test_the_copy_leaves_forward_hooks_behind_and_keeps_what_makes_the_weights()
     assert watch.seen == 3
     copied[0].register_forward_hook(lambda *given: None)
     assert len(module[0]._forward_hooks) == 1 and len(copied[1]._forward_hooks) == 0
+
+
+def test_the_copy_takes_over_the_mode():
+    online = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    target = momentum_copy(online.eval())
+    online.train()
+    momentum_update(target, online, 0.5)
+    assert all(part.training for part in target.modules())
+    online[1].eval()
+    momentum_update(target, online, 0.5)
+    assert [part.training for part in target.modules()] == [True, True, False]

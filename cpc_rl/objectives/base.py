@@ -110,18 +110,23 @@ class Objective(nn.Module):
         anchors, positives = (next(iter(encoder.images(view).values())) for view in self.pairs(windows))
         return anchors, positives
 
-    def positives(self, targets: Tensor, rows: Tensor | None = None) -> Tensor:
+    def positives(self, targets: Tensor, rows: Tensor | None = None, within: Tensor | None = None) -> Tensor:
         """
         The columns of the positives: the right ones, or those of other anchors where ``shuffled`` asks for it.
 
         :param targets: the right columns, shape ``(N,)``, int64
         :param rows: which anchors count, shape ``(N,)``, bool; positives are exchanged among these only
+        :param within: positives are exchanged only where this is equal, shape ``(N,)``, int64
         """
         if not self.shuffled:
             return targets
         counting = torch.arange(len(targets), device=targets.device) if rows is None else rows.nonzero().squeeze(1)
         order = torch.randperm(len(counting), device=targets.device, generator=self.generator)
-        return targets.index_copy(0, counting, targets[counting[order]])
+        if within is None:
+            return targets.index_copy(0, counting, targets[counting[order]])
+        groups = within[counting]
+        places, order = groups.argsort(stable=True), order[groups[order].argsort(stable=True)]
+        return targets.index_copy(0, counting[places], targets[counting[order]])
 
 
 def flatten_time(observations: Observations) -> Observations:

@@ -160,7 +160,9 @@ class ContrastiveObjective(Objective):
         """
         scores = scores / self.temperature
         counting = anchors_at.valid & keys_at.valid[targets]  # the right positive exists
-        targets = self.positives(targets, counting)
+        # Where negatives are of the anchor's own trajectory, a wrong positive of another one could be told by that alone.
+        own = anchors_at.episode if self.negatives.source == "same_trajectory" else None
+        targets = self.positives(targets, counting, own)
         positives = torch.zeros_like(scores, dtype=torch.bool).scatter(1, targets[:, None], True)
         candidates = keys_at.valid & ~positives  # (N, K)
         if exclude is not None:

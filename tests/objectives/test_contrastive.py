@@ -190,3 +190,27 @@ def test_settings_that_make_no_sense_are_refused():
     ]:
         with pytest.raises(ValueError, match=said):
             CURL(encoder, **keywords)
+
+
+def test_wrong_positives_are_not_told_by_their_trajectory():
+    """A head that knows trajectories alone: among negatives of its own, a wrong positive of another would stand out."""
+    encoder = make_encoder()
+    curl = CURL(encoder, negatives=Negatives("same_trajectory"), temperature=1.0, shuffled=True)
+    curl.generator = torch.Generator().manual_seed(0)
+    windows = rolling_patterns(64, 1, 0)._replace(episode=torch.arange(64) % 8, step=torch.arange(64) // 8)
+    at = curl.origin(windows)
+    elsewhere = 20.0 * (windows.episode[:, None] != windows.episode)
+    part = curl.contrast_scores(elsewhere, at, at, torch.arange(64))
+    assert part.rows.all() and float(part.loss) == pytest.approx(math.log(8))
+
+
+def test_within_trajectories_every_counting_positive_is_given_once_more():
+    encoder = make_encoder()
+    curl = CURL(encoder, shuffled=True)
+    curl.generator = torch.Generator().manual_seed(3)
+    groups = torch.tensor([5, 2, 5, 2, 5, 9, 2, 5])
+    rows = torch.tensor([True, True, True, True, False, True, True, True])
+    drawn = torch.stack([curl.positives(10 * torch.arange(8), rows, groups) for _ in range(50)]) // 10
+    assert torch.equal(drawn.sort(dim=1).values, torch.arange(8).expand(50, 8))
+    assert torch.equal(groups[drawn], groups.expand(50, 8)) and (drawn[:, 4] == 4).all()
+    assert drawn[:, 0].unique().tolist() == [0, 2, 7]
