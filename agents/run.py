@@ -19,7 +19,7 @@ from agents.algorithms import find_algorithm
 from agents.arms import Arm, parse_arm
 from agents.build import build_callback, build_model, environment_keywords, learn_keywords, more_compute, training_callbacks
 from agents.calibration import measure_compute_ratio
-from agents.checkpoints import Progress, list_checkpoints, load_model, read_progress, restore_randomness
+from agents.checkpoints import list_checkpoints, load_model, read_progress, restore_randomness
 from agents.configuration import RunConfiguration, installed_versions
 from agents.curve import write_curve
 from agents.errors import UserError
@@ -76,7 +76,9 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
                     print(f"The run in {folder.path} is finished; --overwrite trains it anew.")
                     return True
         progress = read_progress(checkpoint) if checkpoint else None
-        vec_env = _make_vec_env(configuration, machine, progress)
+        # After a checkpoint episodes start anew, and not with the first ones again.
+        seed = training_seed(configuration.seed, progress.timesteps if progress else 0)
+        vec_env = _make_vec_env(configuration, machine, seed)
         cleanup.callback(vec_env.close)
         arm = parse_arm(configuration.plain_arm, configuration.recipe.objective)
         callback = build_callback(configuration.recipe, arm, configuration.seed)
@@ -85,13 +87,13 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             if configuration.recipe.channels_last:
                 put_channels_last(model)
             # Loading seeds the random actions too, which would be those of the run's beginning once more.
-            model.action_space.seed(training_seed(configuration.seed, progress.timesteps))
+            model.action_space.seed(seed)
             folder.sweep()
             folder.cut_logs(progress.log_lengths)
         else:
             model = _start(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
         # Making or loading a model seeds its environments with the model's own seed, and they would count up from there.
-        vec_env.seed(training_seed(configuration.seed, model.num_timesteps))
+        vec_env.seed(seed)
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))
         cleanup.callback(model.logger.close)
         evaluator = _evaluator(configuration, machine, _keywords(configuration, evaluation=True))
@@ -133,10 +135,13 @@ def _evaluator(configuration: RunConfiguration, machine: Machine, keywords: dict
     )
 
 
-def _make_vec_env(configuration: RunConfiguration, machine: Machine, progress: Progress | None) -> VecEnv:
-    """The training's environments; after a checkpoint their episodes start anew, and not with the first ones again."""
+def _make_vec_env(configuration: RunConfiguration, machine: Machine, seed: int) -> VecEnv:
+    """
+    The training's environments.
+
+    :param seed: of the first one
+    """
     recipe = configuration.recipe
-    seed = training_seed(configuration.seed, progress.timesteps if progress else 0)
     if machine.vec == "envpool" and not configuration.envpool:
         raise UserError("This run trains on Gymnasium's environments, and --vec envpool has others: leave it out.")
     vec = "envpool" if configuration.envpool else machine.vec

@@ -7,7 +7,6 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import find_sites, is_trpo, target_extractors
@@ -16,6 +15,7 @@ from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
 from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.tying import Tie, tie_encoders
+from cpc_rl.weak_hooks import ends_itself
 
 
 class AugmentationDriver:
@@ -66,15 +66,8 @@ class AugmentationDriver:
             extractor.augment_mode = "train"
         for extractor in self.targets:
             extractor.augment_mode = "always"
-        if self._handles:
-            return
-
-        # A function and no method: a momentum copy copies its module's hooks, and with a method all that it belongs to.
-        def look(module: nn.Module, inputs: Any) -> None:
-            if not self.alive():
-                self.detach()
-
-        self._handles += [extractor.register_forward_pre_hook(look) for extractor in self.online + self.targets]
+        if not self._handles:
+            self._handles += [ends_itself(extractor, self.alive, self.detach) for extractor in self.online + self.targets]
 
     def state_dict(self) -> list[torch.Tensor]:
         """The states of the extractors' generators, online ones first."""

@@ -67,6 +67,7 @@ class Injection:
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
         self._map_norm: Tensor | None = None  # of the last update: this one's is known only after the layers behind the map
+        self._reads_maps = any(term.objective.local for term in head.terms.values())
         self._own_part: Tensor | None = None  # of what goes on from the features: the length of the agent's gradient there
 
     def attach(self) -> None:
@@ -81,7 +82,7 @@ class Injection:
             for extractor in self.site.encoder.extractors.values():
                 if not all(local):
                     self._handles.append(extractor.register_forward_hook(partial(self._watch, "features")))
-                if any(local):
+                if self._reads_maps:
                     self._handles.append(map_module(extractor).register_forward_hook(partial(self._watch, "maps")))
             hooked = parameters[:1] if self.head.separate else parameters
             on_gradient = weak_hook(self._on_gradient)
@@ -109,7 +110,7 @@ class Injection:
         if self._later_pass():
             return None
         together = self._share(self.shared_pass, output, gradient)
-        if together is not None:
+        if together is not None and self._reads_maps:
             self._own_part = torch.linalg.vector_norm(gradient) / torch.linalg.vector_norm(together).clamp(min=1e-12)
         return together
 

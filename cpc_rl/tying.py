@@ -1,12 +1,12 @@
 """One encoder for actor and critic."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site, choose_sites
+from cpc_rl.weak_hooks import ends_itself
 
 
 class Tie:
@@ -42,15 +42,8 @@ class Tie:
         for statistics, of_critic in self.buffers:  # of batch normalisations
             statistics.data = of_critic.data
         self.held = True
-        if self._handle is not None:
-            return
-
-        # A function and no method: a copy of a module copies its hooks, and with a method all that it belongs to.
-        def look(module: nn.Module, inputs: Any) -> None:
-            if not self.alive():
-                self.detach()
-
-        self._handle = self.actor.register_forward_pre_hook(look)
+        if self._handle is None:
+            self._handle = ends_itself(self.actor, self.alive, self.detach)
 
     def detach(self) -> None:
         if self._handle is not None:

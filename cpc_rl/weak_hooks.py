@@ -1,10 +1,11 @@
-"""Hooks on tensors that do not keep their owner alive."""
+"""Hooks that do not outlast what they are for: on tensors, without keeping their owner alive, and on modules."""
 
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 def weak_hook(method: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
@@ -24,3 +25,17 @@ def weak_hook(method: Callable[..., Tensor | None]) -> Callable[..., Tensor | No
         return None if method is None else method(*given)
 
     return call
+
+
+def ends_itself(module: nn.Module, alive: Callable[[], bool], end: Callable[[], None]) -> RemovableHandle:
+    """
+    Put a hook before a module's passes that calls ``end`` at the first one for which ``alive`` is false any more: what an
+    interrupted update left on a model goes so before the next ``learn()`` uses it.
+    """
+
+    # A function and no method: a momentum copy copies its module's hooks, and with a method all that it belongs to.
+    def look(module: nn.Module, inputs: Any) -> None:
+        if not alive():
+            end()
+
+    return module.register_forward_pre_hook(look)
