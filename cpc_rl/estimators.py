@@ -11,7 +11,6 @@ the critic with (for ``jsd``, ``smile`` and ``mine`` not the gradient of the val
 density: see :mod:`cpc_rl.upper_bounds`.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 from cpc_rl.interpolated_bound import interpolated
 from cpc_rl.losses import masked_mean
-from cpc_rl.scores import check_scores, log_mean_exp, log_sum_exp, tame_exp, zero_unless_both
+from cpc_rl.scores import check_scores, log_mean_exp, log_sum_exp, moved_log_mean, tame_exp, zero_unless_both
 from cpc_rl.upper_bounds import club, club_sampled, leave_one_out_upper
 
 __all__ = [
@@ -156,8 +155,7 @@ def mine(
     joint, log_mean = masked_mean(scores, positives), log_mean_exp(scores, negatives)
     batch = log_mean.detach()
     running = log_running_mean.detach().to(batch.dtype)
-    mixed = torch.logaddexp(running + (math.log(decay) if decay else -math.inf), batch + math.log1p(-decay))
-    updated = torch.where(torch.isneginf(running), batch, mixed)
+    updated = moved_log_mean(running, batch, decay)
     estimate = _with_gradient_of(joint - (log_mean - updated).exp(), joint - log_mean)
     counts = positives.any() & negatives.any()
     return zero_unless_both(estimate, positives, negatives), torch.where(counts, updated, running)

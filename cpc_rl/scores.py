@@ -1,5 +1,7 @@
 """What the bounds on mutual information share: the checks of a score matrix and reductions over its masks."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,6 +58,18 @@ def log_sum_exp(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] = (0, 1
 def log_mean_exp(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] = (0, 1)) -> Tensor:
     """As :func:`log_sum_exp`, of the mean."""
     return log_sum_exp(values, mask, dim) - mask.sum(dim).clamp(min=1).to(values.dtype).log()
+
+
+def moved_log_mean(running: Tensor, batch: Tensor, decay: float = 0.99) -> Tensor:
+    """
+    A running mean that has taken in a batch's, both as logarithms.
+
+    :param running: logarithm of the running mean, any shape; ``-inf`` before the first batch, which then sets it
+    :param batch: of the batch's, the same shape
+    :param decay: share of the running mean that a batch leaves, in [0, 1)
+    """
+    mixed = torch.logaddexp(running + (math.log(decay) if decay else -math.inf), batch + math.log1p(-decay))
+    return torch.where(torch.isneginf(running), batch, mixed)
 
 
 def tame_exp(values: Tensor) -> Tensor:

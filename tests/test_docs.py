@@ -16,7 +16,7 @@ from gymnasium import spaces
 from cpc_rl import OBJECTIVES, ContrastiveCallback
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import NEGATIVES, Negatives
-from cpc_rl.objectives.contrastive import ESTIMATOR_NAMES
+from cpc_rl.objectives.bound import ESTIMATOR_NAMES
 from tests.algorithms import make_model
 from tests.synthetic import ACTIONS, SPACE, make_encoder, rolling_patterns
 

@@ -36,9 +36,9 @@ def score_matrix(objective: Objective, encoder: Encoder, windows: Windows) -> Sc
     caught: list[Scores] = []
     original = objective.contrast_scores
 
-    def catch(scores: Tensor, anchors_at: Any, keys_at: Any, targets: Tensor, *which: Tensor | None) -> Any:
+    def catch(scores: Tensor, anchors_at: Any, keys_at: Any, targets: Tensor, *rest: Any, **named: Any) -> Any:
         caught.append(Scores(scores.detach(), targets))
-        return original(scores, anchors_at, keys_at, targets, *which)
+        return original(scores, anchors_at, keys_at, targets, *rest, **named)
 
     object.__setattr__(objective, "contrast_scores", catch)
     try:

@@ -1,6 +1,5 @@
 """What the objectives with negatives have in common: scores, negatives, the bound that is trained, and its figures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,20 +7,13 @@ import torch
 from torch import Tensor
 
 from cpc_rl.encoder import Encoder
-from cpc_rl.estimators import ESTIMATORS, mine
 from cpc_rl.key_queue import KeyQueue
 from cpc_rl.losses import Contrast, contrast_metrics, info_nce, masked_mean
 from cpc_rl.negatives import Negatives, Origin, fingerprints, make_negatives
 from cpc_rl.nets import at_length
 from cpc_rl.objectives.base import Objective
+from cpc_rl.objectives.bound import TrainedBound
 from cpc_rl.sampling import Windows
-from cpc_rl.scores import log_mean_exp
-
-ESTIMATOR_NAMES = (*ESTIMATORS, "mine")
-# Their best critic is the log density ratio itself, no constant left free. A cosine over a small temperature lies far from it:
-# so a running constant is taken off the scores, as the baseline of Poole et al. 2019, section 2.2. A bound stays a bound.
-NEED_SCALE = ("nwj", "jsd", "smile")
-KEEP = 0.99  # share of the running constant that a batch leaves
 
 
 class Part(NamedTuple):
@@ -47,11 +39,9 @@ class ContrastiveObjective(Objective):
     :param estimator: the bound that is maximised: ``"infonce"``, or another of :mod:`cpc_rl.estimators`
     :param queue_dim: length of a key, where the objective has one kind of keys and so may have a queue of them
     :param feature_length: what :meth:`read` brings features to; ``None`` leaves them as they are
+    :param contrasts: how many contrasts the objective makes of a batch, each of which is then told apart by ``which``
     :raises ValueError: if one makes no sense
     """
-
-    log_running_mean: Tensor
-    log_partition: Tensor
 
     def __init__(
         self,
@@ -66,17 +56,17 @@ class ContrastiveObjective(Objective):
         shuffled: bool = False,
         queue_dim: int | None = None,
         feature_length: float | None = None,
+        contrasts: int = 1,
     ) -> None:
         super().__init__(encoder, action_dim, horizon=horizon, augment=augment, shuffled=shuffled)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}, but scores are divided by it: it must be above 0.")
-        if estimator not in ESTIMATOR_NAMES:
-            raise ValueError(f"There is no estimator {estimator!r}; there are {', '.join(ESTIMATOR_NAMES)}.")
         if feature_length is not None and not feature_length > 0:
             raise ValueError(
                 f"feature_length is {feature_length}, but it is the length that features are brought to: above 0, or None."
             )
-        self.temperature, self.estimator, self.feature_length = temperature, estimator, feature_length
+        self.temperature, self.feature_length = temperature, feature_length
+        self.bound = TrainedBound(estimator, contrasts)
         self.keeps_length = feature_length is not None
         self.negatives = make_negatives(negatives)
         self.per_trajectory = self.negatives.per_trajectory
@@ -87,10 +77,6 @@ class ContrastiveObjective(Objective):
                     f"{type(self).__name__} contrasts several kinds of keys, so that it has no queue: choose other negatives."
                 )
             self.queue = KeyQueue(self.negatives.queue_size, queue_dim)
-        if estimator in NEED_SCALE:
-            self.register_buffer("log_partition", torch.full((), -torch.inf))
-        if estimator == "mine":
-            self.register_buffer("log_running_mean", torch.full((), -torch.inf))
         self._fresh: tuple[Tensor, Origin] | None = None
 
     def read(self, features: Tensor) -> Tensor:
@@ -124,6 +110,7 @@ class ContrastiveObjective(Objective):
         targets: Tensor,
         exclude: Tensor | None = None,
         reported: Tensor | None = None,
+        which: int = 0,
     ) -> Part:
         """
         Contrast anchors with keys by their inner products.
@@ -135,6 +122,7 @@ class ContrastiveObjective(Objective):
         :param targets: the column of each anchor's right positive, shape ``(N,)``, int64; exchanged where ``shuffled`` says so
         :param exclude: keys that are never candidates (an anchor itself), shape ``(N, K)``, bool
         :param reported: keys that accuracy and bound are over, shape ``(K,)``, bool; all if ``None``
+        :param which: of the objective's ``contrasts`` this is, from 0: an estimator that keeps a constant keeps one for each
         """
         scores = anchors @ keys.T
         if self.queue is not None:
@@ -142,7 +130,7 @@ class ContrastiveObjective(Objective):
                 self._fresh = keys.detach(), keys_at
             scores = torch.cat([scores, anchors @ self.queue.keys.T.to(anchors.dtype)], dim=1)
             keys_at = Origin(*(torch.cat(pair) for pair in zip(keys_at, self.queue.origin, strict=True)))
-        return self.contrast_scores(scores, anchors_at, keys_at, targets, exclude, reported)
+        return self.contrast_scores(scores, anchors_at, keys_at, targets, exclude, reported, which)
 
     def contrast_scores(
         self,
@@ -152,6 +140,7 @@ class ContrastiveObjective(Objective):
         targets: Tensor,
         exclude: Tensor | None = None,
         reported: Tensor | None = None,
+        which: int = 0,
     ) -> Part:
         """
         As :meth:`contrast`, of scores ``(N, K)`` before the temperature.
@@ -178,13 +167,16 @@ class ContrastiveObjective(Objective):
             candidates = candidates.clone()
             candidates[:, : len(reported)] &= reported
         rows = counting & negatives.any(dim=1)
-        loss, contrast, estimate = self._loss(scores, targets, positives, negatives, rows)
+        moves = torch.is_grad_enabled()  # an evaluation moves no running mean
+        loss, contrast, estimate = self._loss(scores, targets, positives, negatives, rows, which=which, moves=moves)
         if not self.negatives.unrestricted or reported is not None:
             # Chosen negatives make another task, and queued keys differ from fresh ones by the age of their encoder: a head
             # that notices it scores without knowing anything. Reported is what the batch's keys of the positives' kind say.
             rows = counting & candidates.any(dim=1)
             with torch.no_grad():
-                _, contrast, estimate = self._loss(scores, targets, positives, candidates, rows)
+                _, contrast, estimate = self._loss(
+                    scores, targets, positives, candidates, rows, which=which, reported=True, moves=moves
+                )
         detached = Contrast(contrast.loss.detach(), contrast.correct, contrast.ceiling)
         return Part(loss, detached, rows, estimate.detach())
 
@@ -193,35 +185,15 @@ class ContrastiveObjective(Objective):
         return 0 if self.queue is None else len(self.queue.keys)
 
     def _loss(
-        self, scores: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, rows: Tensor
+        self, scores: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, rows: Tensor, **bound: Any
     ) -> tuple[Tensor, Contrast, Tensor]:
         """Loss, InfoNCE row for row, and the estimate of mutual information that the estimator gives."""
         contrast = info_nce(scores, targets, negatives | positives)
         loss = masked_mean(contrast.loss, rows)
-        if self.estimator == "infonce":
+        if self.bound.name == "infonce":
             return loss, contrast, masked_mean(contrast.ceiling, rows) - loss
-        estimate = self._estimate(scores, positives & rows[:, None], negatives & rows[:, None])
+        estimate = self.bound(scores, positives & rows[:, None], negatives & rows[:, None], **bound)
         return -estimate, contrast, estimate
-
-    def _estimate(self, scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        if self.estimator == "mine":
-            estimate, mean = mine(scores, self.log_running_mean, positives, negatives)
-            if torch.is_grad_enabled():  # an evaluation does not move it
-                self.log_running_mean = mean.detach()
-            return estimate
-        if self.estimator in NEED_SCALE:
-            scores = scores - self._partition(scores.detach(), negatives) + (self.estimator == "nwj")
-        return ESTIMATORS[self.estimator](scores, positives, negatives)
-
-    def _partition(self, scores: Tensor, negatives: Tensor) -> Tensor:
-        """The running logarithm of the mean of exp(score) over the negatives; an evaluation does not move it."""
-        batch = log_mean_exp(scores, negatives)
-        mixed = torch.logaddexp(self.log_partition + math.log(KEEP), batch + math.log(1 - KEEP))
-        moved = torch.where(torch.isneginf(self.log_partition), batch, mixed)
-        running = torch.where(negatives.any(), moved, self.log_partition)
-        if torch.is_grad_enabled():
-            self.log_partition = running
-        return torch.where(torch.isneginf(running), 0.0, running)
 
     def result(self, parts: Sequence[Part]) -> tuple[Tensor, dict[str, Tensor]]:
         """
@@ -234,8 +206,8 @@ class ContrastiveObjective(Objective):
             Contrast(*(torch.cat(column) for column in zip(*(part.contrast for part in parts), strict=True))), rows
         )
         metrics["loss"] = loss.detach()
-        if self.estimator != "infonce":
-            metrics[f"mi_{self.estimator}"] = torch.stack([part.estimate for part in parts]).mean()
+        if self.bound.name != "infonce":
+            metrics[f"mi_{self.bound.name}"] = torch.stack([part.estimate for part in parts]).mean()
         return loss, metrics
 
     def after_step(self, encoder: Encoder) -> None:

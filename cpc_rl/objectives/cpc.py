@@ -70,6 +70,7 @@ class CPC(ContrastiveObjective):
             shuffled=shuffled,
             queue_dim=dim,
             feature_length=feature_length,
+            contrasts=max(horizon, 1),
         )
         if horizon < 1 or context < 1:
             raise ValueError(f"horizon is {horizon} and context is {context}, but CPC needs at least one of each.")
@@ -104,7 +105,7 @@ class CPC(ContrastiveObjective):
             contexts = self._one_step_on(contexts, windows.actions, k)  # (B, L - k, H)
             predictions = self.W[k - 1](contexts).flatten(0, 1)  # (B * (L - k), D)
             anchors_at = self.origin(windows, 0, length - k)
-            parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k:].flatten()))
+            parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k:].flatten(), which=k - 1))
         return self.result(parts)
 
     def _shared_forward(self, encoder: Encoder, windows: Windows, shared: Shared) -> tuple[Tensor, dict[str, Tensor]]:
@@ -132,7 +133,7 @@ class CPC(ContrastiveObjective):
             # Frames 0 differ from later ones (in the encoder's age, for one), and a head that tells the two apart gets log 2
             # nats for nothing. So they are negatives, but no part of accuracy and bound.
             alike = steps_ahead == k
-            parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k], reported=alike))
+            parts.append(self.contrast(predictions, keys, anchors_at, keys_at, columns[:, k], reported=alike, which=k - 1))
         return self.result(parts)
 
     def context(self, z: Tensor, actions: Tensor) -> Tensor:

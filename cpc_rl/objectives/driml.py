@@ -100,6 +100,7 @@ class DRIML(LocalObjective):
             estimator=estimator,
             augment=augment,
             shuffled=shuffled,
+            contrasts=sum(len(encoder.map_shapes()) if "local" in str(term) else 1 for term in terms) or 1,
         )
         self.require_actions(action_dim)
         if not terms or not set(terms) <= set(TERMS) or len(set(terms)) < len(terms):
@@ -111,7 +112,7 @@ class DRIML(LocalObjective):
         channels = {key: shape[0] for key, shape in encoder.map_shapes().items()}
         for term in terms:
             anchor_is, key_is = term.split("_")
-            for key in channels if "local" in term else [None]:
+            for key in channels if "local" in str(term) else [None]:
                 places = (key if anchor_is == "local" else None, key if key_is == "local" else None)
                 sizes = [encoder.features_dim if place is None else channels[place] for place in places]
                 self.contrasts.append(places)
@@ -128,7 +129,8 @@ class DRIML(LocalObjective):
         for (at, later_at), anchor_head, key_head in zip(self.contrasts, self.anchor_heads, self.key_heads, strict=True):
             states = now[at]  # (P, B, C), or (1, B, F)
             with_action = torch.cat([states, action.expand(len(states), -1, -1)], dim=-1)
-            parts.append(self.contrast_positions(anchor_head(with_action), key_head(later[later_at]), anchors_at, keys_at))
+            anchors, keys = anchor_head(with_action), key_head(later[later_at])
+            parts.append(self.contrast_positions(anchors, keys, anchors_at, keys_at, len(parts)))
         return self.result(parts)
 
     def score(self, products: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class LocalObjective(ContrastiveObjective):
             feature_map = whole.view(feature_map.shape)
         return positions(feature_map, self.grid)
 
-    def contrast_positions(self, anchors: Tensor, keys: Tensor, anchors_at: Origin, keys_at: Origin) -> Part:
+    def contrast_positions(self, anchors: Tensor, keys: Tensor, anchors_at: Origin, keys_at: Origin, which: int = 0) -> Part:
         """
         Contrast over the batch at every position; the mean over positions and batch is what counts.
 
@@ -60,12 +60,13 @@ class LocalObjective(ContrastiveObjective):
         :param keys: the same, ``P`` or 1
         :param anchors_at: of the ``B`` anchors
         :param keys_at: of the ``B`` keys
+        :param which: of the objective's contrasts this is, from 0
         """
         scores = self.score(anchors @ keys.transpose(1, 2))  # (P, B, B)
         count, size = scores.shape[:2]
         rows = Origin(*(column.repeat(count) for column in anchors_at))
         targets = torch.arange(size, device=scores.device).repeat(count)
-        return self.contrast_scores(scores.flatten(0, 1), rows, keys_at, targets)
+        return self.contrast_scores(scores.flatten(0, 1), rows, keys_at, targets, which=which)
 
     def result(self, parts: Sequence[Part]) -> tuple[Tensor, dict[str, Tensor]]:
         """As :meth:`ContrastiveObjective.result`, but each part counts the same, whatever its number of positions."""

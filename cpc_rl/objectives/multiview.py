@@ -12,7 +12,7 @@ from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
 from cpc_rl.nets import mlp
 from cpc_rl.objectives.base import frame
-from cpc_rl.objectives.contrastive import ContrastiveObjective
+from cpc_rl.objectives.contrastive import ContrastiveObjective, Part
 from cpc_rl.sampling import Windows
 
 
@@ -65,6 +65,7 @@ class Multiview(ContrastiveObjective):
             estimator=estimator,
             augment=augment,
             shuffled=shuffled,
+            contrasts=len(encoder.extractors) * (len(encoder.extractors) - 1),
         )
         hidden = () if hidden_dim is None else (hidden_dim,)
         sizes = encoder.view_dims
@@ -76,10 +77,10 @@ class Multiview(ContrastiveObjective):
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
         targets = torch.arange(len(windows.mask), device=windows.mask.device)
-        parts = []
+        parts: list[Part] = []
         for one, other in combinations(self.projections, 2):
-            parts.append(self.contrast(anchors[one], keys[other], anchors_at, keys_at, targets))
-            parts.append(self.contrast(anchors[other], keys[one], anchors_at, keys_at, targets))
+            parts.append(self.contrast(anchors[one], keys[other], anchors_at, keys_at, targets, which=len(parts)))
+            parts.append(self.contrast(anchors[other], keys[one], anchors_at, keys_at, targets, which=len(parts)))
         return self.result(parts)
 
     def pictures(self, encoder: Encoder, windows: Windows) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import Negatives
 from cpc_rl.nets import FEATURE_LENGTH
 from cpc_rl.objectives.base import frame
+from cpc_rl.objectives.contrastive import Part
 from cpc_rl.objectives.local import LocalObjective
 from cpc_rl.sampling import Windows
 
@@ -67,6 +68,7 @@ class STDIM(LocalObjective):
             estimator=estimator,
             augment=augment,
             shuffled=shuffled,
+            contrasts=2 * len(encoder.map_shapes()),
         )
         self.global_scorers, self.local_scorers, self.projections = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for key, (channels, _, _) in encoder.map_shapes().items():
@@ -81,12 +83,12 @@ class STDIM(LocalObjective):
         _, next_maps = encoder.with_maps(self.augmented(frame(windows.observations, self.horizon)))
         anchors_at = self.origin(windows, 0, 1)
         keys_at = self.origin(windows, self.horizon, self.horizon + 1)
-        parts = []
+        parts: list[Part] = []
         for key, projection in self.projections.items():
             keys = projection(self.read_map(next_maps[key]))  # (P, B, D)
             for anchors in (
                 self.global_scorers[key](self.read(features))[None],  # (1, B, D)
                 self.local_scorers[key](self.read_map(maps[key])),  # (P, B, D)
             ):
-                parts.append(self.contrast_positions(anchors, keys, anchors_at, keys_at))
+                parts.append(self.contrast_positions(anchors, keys, anchors_at, keys_at, len(parts)))
         return self.result(parts)

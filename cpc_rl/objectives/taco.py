@@ -73,6 +73,7 @@ class TACO(ContrastiveObjective):
             augment=augment,
             shuffled=shuffled,
             queue_dim=None if curl else latent_dim,
+            contrasts=2 if curl else 1,
         )
         self.require_actions(action_dim)
         if horizon < 1:
@@ -102,7 +103,7 @@ class TACO(ContrastiveObjective):
         if self.curl:
             with torch.no_grad():
                 views = self.projection(encoder(self.augmented(now)))
-            curl_loss, curl_metrics = self.result([self.contrast(z @ self.W, views, anchors_at, anchors_at, targets)])
+            curl_loss, curl_metrics = self.result([self.contrast(z @ self.W, views, anchors_at, anchors_at, targets, which=1)])
             metrics |= {"curl_loss": curl_loss.detach(), "curl_accuracy": curl_metrics["accuracy"]}
             loss = loss + curl_loss
         if self.reward_predictor is not None:
