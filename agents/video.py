@@ -36,7 +36,7 @@ def record_episode(
     :param keywords: of :func:`envs.make_vec_env`
     :param seed: of the episode
     :return: one picture (H, W, 3) uint8 per agent step, and the environment's own frames per second divided by its frame skip
-    :raises NoPictures: if the environment has no pictures to give
+    :raises NoPictures: if the environment has no pictures to give, or fails to make one
     """
     own = {name: value for name, value in keywords.items() if name != "frame_stack"}
     with undisturbed():
@@ -104,7 +104,13 @@ def _make_drawn(env_id: str, keywords: dict[str, Any]) -> gym.Env:
 
 def _picture(env: EpisodeSeeds) -> np.ndarray:
     """The environment's picture, small ones enlarged so that something can be seen."""
-    picture: Any = env.render()
+    try:
+        picture: Any = env.render()
+    except Exception as error:  # anybody's code, after a training that may have taken hours
+        what = " ".join(str(error).split())
+        raise NoPictures(f"its render() raised {type(error).__name__}{': ' if what else ''}{what}") from error
+    if picture is None:
+        raise NoPictures("its render() gave nothing.")
     picture = np.asarray(picture, np.uint8)
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)

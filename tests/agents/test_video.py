@@ -11,7 +11,7 @@ from agents.build import build_model, environment_keywords
 from agents.video import MAX_BYTES, record_episode, write_video
 from envs import make_vec_env
 from tests.agents.test_checkpoints import FILES
-from tests.agents.tiny import IMAGES, tiny_configuration, tiny_recipe, tiny_run
+from tests.agents.tiny import IMAGES, TinyImages, tiny_configuration, tiny_recipe, tiny_run
 
 
 def read(file: Path) -> tuple[dict, int]:
@@ -63,3 +63,19 @@ def test_without_pictures_a_run_is_finished_without_a_video(tmp_path: Path, capf
     assert "results.json" in output.out and "video.mp4" not in output.out
     tiny_run(tmp_path, configuration)
     assert "is finished" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("raises", "reason"), [(False, "its render() gave nothing."), (True, "its render() raised OSError: no display")]
+)
+def test_a_drawing_that_fails_costs_the_video_alone(
+    raises: bool, reason: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(self: TinyImages) -> None:
+        if raises:
+            raise OSError("no display")
+
+    monkeypatch.setattr(TinyImages, "render", draw)
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    assert f"There is no video: {reason}" in capfd.readouterr().err
+    assert folder.read_results() is not None and not folder.video.exists()
