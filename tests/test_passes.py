@@ -95,10 +95,10 @@ def test_anchors_have_negatives_of_their_own_trajectory(name, monkeypatch):
     counts = []
     loss = cpc_rl.ContrastiveObjective._loss
 
-    def counted(self, scores, targets, positives, negatives, rows):
+    def counted(self, scores, targets, positives, negatives, rows, **bound):
         if torch.is_grad_enabled():
             counts.append(int(rows.sum()))
-        return loss(self, scores, targets, positives, negatives, rows)
+        return loss(self, scores, targets, positives, negatives, rows, **bound)
 
     monkeypatch.setattr(cpc_rl.ContrastiveObjective, "_loss", counted)
     objective = {"horizon": 1, "negatives": "same_trajectory"}
