@@ -97,6 +97,7 @@ class ContrastiveCallback(BaseCallback):
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
         self._monitors: dict[str, Monitors] = {}  # by role, as the heads
+        self._began_at: tuple[int, int | None] = 0, None  # steps, and updates of the agent, when this learn() began
         self._tie: Tie | None = None
         self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
@@ -164,6 +165,7 @@ class ContrastiveCallback(BaseCallback):
         assert self._windows is not None
         # A new learn() resets the envs, which no `done` tells; or it goes on from where an interrupted one left them.
         self._windows.mark_seam(reset=bool(self.locals.get("reset_num_timesteps")))
+        self._began_at = self.num_timesteps, getattr(self.model, "_n_updates", None)
 
     def _on_rollout_start(self) -> None:
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
@@ -196,6 +198,7 @@ class ContrastiveCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._detach()
+        self._warn_of_no_updates()
         self._warn_of_no_windows()
         if any(monitors.steps for monitors in self._monitors.values()):
             self._flush(at_least=1)
@@ -220,6 +223,17 @@ class ContrastiveCallback(BaseCallback):
                 return None
             batches[name] = windows
         return batches
+
+    def _warn_of_no_updates(self) -> None:
+        steps, updates = self._began_at
+        if updates is not None and updates == self.model._n_updates and self.num_timesteps > steps:
+            starts = getattr(self.model, "learning_starts", 0)
+            after = f" before {starts} steps (its learning_starts)" if starts else " before its first rollout is full"
+            warnings.warn(
+                f"No head made a step in this learn(), for the agent itself was not updated in its "
+                f"{self.num_timesteps - steps} steps; {type(self.model).__name__} does not learn{after}: train for longer.",
+                stacklevel=2,
+            )
 
     def _warn_of_no_windows(self) -> None:
         for name in self.settings.weights:

@@ -265,6 +265,15 @@ def test_rollouts_are_held_for_large_batches_and_a_head_that_never_had_windows_i
         make_model("DQN").learn(60, callback=ContrastiveCallback("spr", batch_size=300))
 
 
+def test_a_learn_that_ends_before_the_agent_learns_is_told():
+    model = make_model("DQN", learning_starts=40)
+    with pytest.warns(UserWarning, match="agent itself was not updated in its 32 steps; .* before 40 steps"):
+        model.learn(32, callback=ContrastiveCallback("curl", batch_size=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.learn(32, reset_num_timesteps=False, callback=ContrastiveCallback("curl", batch_size=4))
+
+
 def test_callback_is_reusable_after_training_has_ended_twice():
     """rl_zoo3 calls on_training_end a second time."""
     model = make_model("PPO")
