@@ -116,6 +116,9 @@ class Encoder(nn.Module):
                     seen[key] = output
 
                 hooks.callback(map_module(extractor).register_forward_hook(keep).remove)
+            if any(getattr(module, "_compiled_call_impl", None) is not None for module in self.modules()):
+                # A graph that was compiled before knows no hook, and would not be made anew for one.
+                hooks.enter_context(torch.compiler.set_stance("force_eager"))
             features = self._joined(self._outputs(observations))
         # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
         maps = {key: value.view_as(value) for key, value in seen.items()}

@@ -39,6 +39,19 @@ def test_a_compiled_policy_trains_as_the_plain_one(name):
     assert same_parameters(*models) and hooks_left(models[1]) == 0
 
 
+@pytest.mark.parametrize("objective", ["stdim", "spr"])
+def test_an_extractor_compiled_in_place_shows_its_feature_map(objective):
+    models = []
+    for compiled in (False, True):
+        model = make_model("PPO")
+        if compiled:
+            model.policy.features_extractor.compile(backend="eager")
+        callback = ContrastiveCallback(objective, batch_size=4)
+        models.append(model.learn(steps("PPO"), callback=callback))
+        assert callback.heads["shared"].steps >= 2
+    assert same_parameters(*models)
+
+
 # sb3-contrib's CrossQ joins obs and next_obs as tensors, so that it takes no Dict with or without a head.
 @pytest.mark.parametrize(
     ("name", "dict_obs"), [(n, d) for n in ALGORITHMS for d in (False, True) if (n, d) != ("CrossQ", True)]
