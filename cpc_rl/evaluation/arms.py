@@ -126,7 +126,14 @@ def _common_steps(runs: Sequence[Run]) -> np.ndarray:
     columns = [run.column("timesteps") for run in runs]
     first, last = max(column[0] for column in columns), min(column[-1] for column in columns)
     if first > last:
-        raise ValueError(f"The runs' evaluations have no stretch in common: one begins at {first:g}, one ends at {last:g}.")
+        latest, earliest = (
+            next(run.folder for run, column in zip(runs, columns, strict=True) if column[place] == step)
+            for place, step in ((0, first), (-1, last))
+        )
+        raise ValueError(
+            f"The runs' evaluations have no stretch in common: {latest} begins at {first:g}, {earliest} ends at {last:g}; "
+            "leave one's arm out by --arms, or evaluate them at like steps."
+        )
     points = np.unique(np.concatenate(columns))
     return points[(points >= first) & (points <= last)]
 

@@ -1,6 +1,6 @@
 """One arm held against another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from typing import Literal, Protocol, TypeVar
@@ -10,6 +10,7 @@ import numpy as np
 from cpc_rl.evaluation.arms import HEADLESS, split_encoder
 from cpc_rl.evaluation.intervals import Interval, improvement_interval, permutation_p_value
 from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, probability_of_improvement
+from cpc_rl.evaluation.table import Run
 
 MEASURES = {"area": "mean return over the training", "final": "final return on unseen episodes"}
 SIGNIFICANT = 0.05
@@ -112,6 +113,13 @@ def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bo
             same_batches = "aug" in words if name == "aug" else name != "none"
             found.append((by_name[name + start], true_head and same_batches and start == encoder))
     return found
+
+
+def names_for(measures: Mapping[str, str], runs: Iterable[Run]) -> Mapping[str, str]:
+    """What to call the measures of these runs: not all have an evaluation on unseen episodes."""
+    if all(run.own_final for run in runs):
+        return measures
+    return {**measures, "final": measures["final"].replace("on unseen episodes", "(last evaluation)")}
 
 
 def measured(arm: ComparedArm, measure: str) -> np.ndarray:

@@ -84,15 +84,18 @@ def choose_references(env_ids: Iterable[str], name: str | None = None) -> Refere
     would move with that arm.
 
     :param env_ids: all tasks
-    :raises ValueError: a task has no row
+    :return: those without a row have no reference there, and are left out by :func:`~cpc_rl.evaluation.tasks.make_tasks`
+    :raises ValueError: no task has a row
     """
+    env_ids = list(env_ids)
     tables = [load_references(table) for table in ([name] if name else SHIPPED)]
     references = References(", ".join(table.name for table in tables), tuple(row for table in tables for row in table.rows))
     missing = [env_id for env_id in dict.fromkeys(env_ids) if references.find(env_id) is None]
-    if missing:
+    if len(missing) == len(set(env_ids)):
         raise ValueError(
             f"There are no reference scores for {', '.join(missing)} in {references.name}; "
-            "give --normalise a CSV file with the columns task, low, high and a row for each task."
+            "give --normalise a CSV file with the columns task, low, high and a row for each task, or report on one "
+            "environment, which needs none."
         )
     return references
 

@@ -1,5 +1,6 @@
 """A comparison over several tasks as pictures."""
 
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cpc_rl.evaluation.figures import (
     save_figure,
     tidy,
 )
-from cpc_rl.evaluation.pairs import MEASURES
+from cpc_rl.evaluation.pairs import MEASURES, names_for
 from cpc_rl.evaluation.statistics import interquartile_mean
 from cpc_rl.evaluation.suite_comparison import SUITE_STATISTICS, SuiteComparison
 from cpc_rl.evaluation.suite_words import SCORES, STATISTIC_NAMES
@@ -56,7 +57,7 @@ def _aggregates(comparison: SuiteComparison) -> object:
             axes.set_yticks(range(len(arms)), [arm.arm.label for arm in arms])
             axes.tick_params(labelsize="small")
             tidy(axes)
-        row[0].set_ylabel(SCORES[measure].replace(" ", "\n", 2), fontsize="small")
+        row[0].set_ylabel(_score_names(comparison)[measure].replace(" ", "\n", 2), fontsize="small")
     panels[0, 0].invert_yaxis()  # and so all of them, which share it
     figure.suptitle(f"{_title(comparison)}: normalised scores, 95% intervals", fontsize="medium")
     return figure
@@ -78,13 +79,17 @@ def _curves(comparison: SuiteComparison) -> object:
     return figure
 
 
+def _score_names(comparison: SuiteComparison) -> Mapping[str, str]:
+    return names_for(SCORES, [run for task in comparison.suite.tasks for run in task.runs])
+
+
 def _profiles(comparison: SuiteComparison) -> object:
     figure = new_figure(10, 4)
     for axes, measure in zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         for index, arm in enumerate(comparison.arms):
             label = arm.arm.label if measure == "area" else ""
             draw_band(axes, comparison.scores, arm.profiles[measure], index, label, faint=len(comparison.arms) > 4)
-        axes.set(title=SCORES[measure], xlabel="normalised score τ")
+        axes.set(title=_score_names(comparison)[measure], xlabel="normalised score τ")
         tidy(axes)
     figure.axes[0].set_ylabel("share of runs above τ (95% interval)")
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)

@@ -48,7 +48,7 @@ def write_suite_report(
     :param repetitions: of the bootstrap
     :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
     :return: a comparison for each algorithm
-    :raises ValueError: there are no runs, none that is finished, or no reference scores for a task
+    :raises ValueError: there are no runs, none that is finished, or no reference scores for any task
     """
     environments = read_environments(folders, arms)
     references = choose_references(environments, normalise)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cpc_rl.evaluation.cells import interval_text, table
-from cpc_rl.evaluation.pairs import MEASURES, SIGNIFICANT
+from cpc_rl.evaluation.pairs import MEASURES, SIGNIFICANT, names_for
 from cpc_rl.evaluation.references import References
 from cpc_rl.evaluation.suite_comparison import SUITE_STATISTICS, SuiteComparison
 from cpc_rl.evaluation.suite_tables import final_table, return_table, steps_table
@@ -50,7 +50,14 @@ def suite_markdown(
     :param pictures: of each algorithm, paths relative to the report
     """
     envs = list(dict.fromkeys(run.env for run in runs))
-    parts = [f"# Sample efficiency over {len(envs)} tasks", f"Reference scores: {references.name}."]
+    scores = names_for(SCORES, runs)
+    unknown = [env for env in envs if references.find(env) is None]
+    parts = [f"# Sample efficiency over {len(envs) - len(unknown)} tasks", f"Reference scores: {references.name}."]
+    if unknown:
+        parts.append(
+            f"**Left out**, for there are no reference scores for them: {', '.join(unknown)}. `--normalise` takes a CSV "
+            "file with the columns task, low, high; `cpc-rl report` of such a folder alone needs none."
+        )
     for comparison, files in zip(comparisons, pictures, strict=True):
         algorithm = comparison.suite.algorithm
         parts += [
@@ -59,12 +66,12 @@ def suite_markdown(
             f"### {algorithm} in words",
             "\n".join(f"- {sentence}" for sentence in suite_in_words(comparison)),
             "\n\n".join(f"![{file}]({file})" for file in files),
-            *(f"### {SCORES[name].capitalize()}\n\n{aggregate_table(comparison, name)}" for name in MEASURES),
+            *(f"### {scores[name].capitalize()}\n\n{aggregate_table(comparison, name)}" for name in MEASURES),
             "### Pairs of arms, over all tasks",
-            pair_table(comparison.pairs, SCORES) if comparison.pairs else "There is no arm to compare with.",
+            pair_table(comparison.pairs, scores) if comparison.pairs else "There is no arm to compare with.",
             "### Mean return over the training, by task",
             return_table(comparison),
-            "### Final return on unseen episodes, by task",
+            f"### {names_for(MEASURES, runs)['final'].capitalize()}, by task",
             final_table(comparison),
             "### Steps to the threshold, by task",
             steps_table(comparison),
@@ -75,6 +82,7 @@ def suite_markdown(
 
 def suite_in_words(comparison: SuiteComparison) -> list[str]:
     """What each head brings over all tasks, how much sooner it gets to the thresholds, and where it does harm."""
+    names = names_for(MEASURES, [run for task in comparison.suite.tasks for run in task.runs])
     sentences = pairs_in_words([pair for pair in comparison.pairs if pair.measure == "area"], SCORES)
     for speedup in comparison.speedups:
         arm, where = f"`{speedup.arm.label}`", f"on the median of {speedup.arm.steps.shape[1]} tasks"
@@ -84,7 +92,7 @@ def suite_in_words(comparison: SuiteComparison) -> list[str]:
             times = interval_text(speedup.median, never="endlessly")
             sentences.append(f"{arm}: {times} times fewer steps to the threshold than plain training, {where}.")
     for verdict, means in (("worse", "**significantly worse**"), ("hint of worse", "a hint of worse")):
-        found = [f"`{pair.arm.label}` on {task.env} ({MEASURES[pair.measure]})" for task, pair in comparison.verdicts(verdict)]
+        found = [f"`{pair.arm.label}` on {task.env} ({names[pair.measure]})" for task, pair in comparison.verdicts(verdict)]
         sentences.append(f"On one task, {means} than plain training: {', '.join(found) or 'none'}.")
     able = [pair for pairs in comparison.task_pairs.values() for pair in pairs if pair.can_be_significant]
     everything = sum(map(len, comparison.task_pairs.values()))

@@ -48,6 +48,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     compute_ratio: float | None = None
+    compute_head: str = ""
     problem: str = ""
     own_final: bool = True
 
@@ -166,6 +167,7 @@ def _read_run(folder: Path) -> Run:
         settings=flattened(settings),
         command=str(content.get("command", "")),
         compute_ratio=(content.get("compute") or {}).get("ratio"),
+        compute_head=str((settings.get("recipe") or {}).get("objective") or "") if content.get("compute") else "",
         problem=str(failure.get("problem", "")) if failure else "",
     )
 

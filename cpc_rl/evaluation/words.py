@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cpc_rl.evaluation.arms import split_encoder
 from cpc_rl.evaluation.cells import interval_text, table
 from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
-from cpc_rl.evaluation.pairs import MEASURES, Pair
+from cpc_rl.evaluation.pairs import MEASURES, Pair, names_for
 from cpc_rl.evaluation.table import Run, different_settings
 
 HINT = "no evidence of a difference (too few seeds, or too scattered, for the permutation test)"
@@ -45,7 +45,9 @@ def markdown(title: str, comparison: Comparison, runs: Sequence[Run], pictures: 
         "## Arms",
         arm_table(comparison),
         "## Probability of improvement",
-        pair_table(comparison.pairs) if comparison.pairs else "There is no arm to compare with: `none`, `aug` or `compute`.",
+        pair_table(comparison.pairs, names_for(MEASURES, runs))
+        if comparison.pairs
+        else "There is no arm to compare with: `none`, `aug` or `compute`.",
         HOW_TO_READ,
     ]
     return "\n\n".join(part for part in parts if part).rstrip() + "\n"
@@ -53,7 +55,7 @@ def markdown(title: str, comparison: Comparison, runs: Sequence[Run], pictures: 
 
 def in_words(comparison: Comparison) -> list[str]:
     """What each head brings by itself, then over plain training, a sentence for each pair and measure."""
-    return pairs_in_words(comparison.pairs)
+    return pairs_in_words(comparison.pairs, names_for(MEASURES, [run for arm in comparison.arms for run in arm.runs.runs]))
 
 
 def pairs_in_words(pairs: Sequence[Pair], measures: Mapping[str, str] = MEASURES) -> list[str]:
@@ -134,7 +136,9 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
     for arm in comparison.arms:
         seeds = ", ".join(str(run.seed) for run in arm.runs.runs)
         ratios = [f"{run.compute_ratio:.2f}" for run in arm.runs.runs if run.compute_ratio]
-        more = f"; an update with the head was measured at {', '.join(ratios)} times a plain one's time" if ratios else ""
+        heads = "` and `".join(dict.fromkeys(run.compute_head for run in arm.runs.runs if run.compute_head))
+        measured = f"an update with `{heads}` was measured at {', '.join(ratios)} times a plain one's time"
+        more = f"; {measured}, and heads that cost more have less of a control in it" if ratios else ""
         alone = " (one seed: no interval, no claim)" if len(arm.runs.runs) == 1 else ""
         lines.append(f"- `{arm.runs.label}`: {len(arm.runs.runs)} finished, seeds {seeds}{alone}{more}")
     lines += [f"- `{arm.label}`: no finished run" for arm in comparison.empty]
@@ -143,6 +147,12 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
             got = f"{run.rows[-1]['timesteps']:,.0f} steps" if run.rows else "no evaluation"
             said = f": {run.problem}" if run.problem else ""
             lines.append(f"- **{run.status}, in no figure**: `{run.algorithm}-{run.arm}` seed {run.seed}, {got}{said}")
+    for algorithm in comparison.thresholds:
+        if comparison.pairs and not any(pair.arm.algorithm == algorithm for pair in comparison.pairs):
+            names = [arm.runs.label for arm in comparison.arms if arm.runs.algorithm == algorithm]
+            lines.append(
+                f"- **Compared with nothing**: `{'`, `'.join(names)}`, for `{algorithm}` has no `none`, `aug` or `compute`"
+            )
     for algorithm, threshold in comparison.thresholds.items():
         lines += _axes_in_words(comparison, algorithm, threshold)
     lines += logs_in_words(runs)
@@ -167,7 +177,8 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
         )
     if threshold is None:
         return [*lines, f"- No threshold{of}: plain training does not rise, or has no finished run."]
-    chosen = "nine tenths of plain training's way from first to last evaluation"
+    whose = "plain training" if any(arm.arm == "none" for arm in arms) else f"`{arms[0].label}`"
+    chosen = f"nine tenths of {whose}'s way from first to last evaluation"
     return [*lines, f"- Threshold{of}: {threshold:.4g}, {'as asked for' if comparison.threshold_given else chosen}."]
 
 

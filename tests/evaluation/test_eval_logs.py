@@ -128,3 +128,21 @@ def test_files_that_are_none_of_its(tmp_path: Path) -> None:
     (folder / "evaluations.npz").unlink()
     with pytest.raises(ValueError, match=r"EvalCallback's evaluations\.npz below folders that have their arms' names"):
         environment_folders(folder)
+
+
+def test_what_a_log_does_not_have_is_not_claimed(tmp_path: Path) -> None:
+    """No evaluation on unseen episodes; and an arm of another algorithm, which nothing can be held against."""
+    log_arms(tmp_path / ENV, "{arm}/seed-{number}", none=(1.0, 2.0), cpc=(3.0, 5.0))
+    log_arms(tmp_path / ENV, "ppo-{arm}/seed-{number}", mine=(3.0, 5.0))
+    write_report(tmp_path / ENV, repetitions=200)
+    text = (tmp_path / ENV / "report" / "report.md").read_text()
+    assert "final return (last evaluation)" in text and "on unseen episodes" not in text
+    assert "- **Compared with nothing**: `ppo-mine`, for `ppo` has no `none`, `aug` or `compute`" in text
+    assert "nine tenths of `ppo-mine`'s way" in text and "nine tenths of plain training's way" in text
+    names = {"agent-none": STEPS, "agent-cpc": STEPS + 1000}
+    for arm, steps in names.items():
+        (tmp_path / "Late" / arm / "0").mkdir(parents=True)
+        results = np.ones((5, 2))
+        np.savez(tmp_path / "Late" / arm / "0" / "evaluations.npz", timesteps=steps, results=results, ep_lengths=results)
+    with pytest.raises(ValueError, match=r"cpc/0 begins at 1100, \S*none/0 ends at 500; leave one's arm out"):
+        write_report(tmp_path / "Late", repetitions=200)

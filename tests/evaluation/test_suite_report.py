@@ -78,8 +78,19 @@ def test_folders_that_cannot_be_put_together(tmp_path: Path) -> None:
     make_run(tmp_path / "b", "none", 0, [0.0], final=0.0, env="ALE/Pong-v5")
     with pytest.raises(ValueError, match="do not lie side by side, so say with --out"):
         run(ReportArguments((tmp_path / "a", tmp_path / "b")))
-    with pytest.raises(ValueError, match="no reference scores for Toy-v0"):
-        run(ReportArguments((tmp_path / "a", tmp_path / "b"), out=tmp_path / "here"))
+    make_run(tmp_path / "c", "none", 0, [0.0], final=0.0, env="Other-v0")
+    with pytest.raises(ValueError, match="no reference scores for Toy-v0, Other-v0"):
+        run(ReportArguments((tmp_path / "a", tmp_path / "c"), out=tmp_path / "here"))
+
+
+def test_tasks_without_reference_scores_are_left_out_and_named(tmp_path: Path) -> None:
+    for env in ("PixelCatch-v0", "Toy-v0"):
+        for arm in ("none", "cpc"):
+            make_run(tmp_path, arm, 0, [0.0, 0.5], final=0.5, env=env)
+    run(ReportArguments((tmp_path,), out=tmp_path / "here"))
+    text = (tmp_path / "here" / "report.md").read_text()
+    assert "over 1 tasks" in text and "- 1 tasks: PixelCatch-v0" in text
+    assert "**Left out**, for there are no reference scores for them: Toy-v0." in text
 
 
 def test_commands_without_what_differs() -> None:
