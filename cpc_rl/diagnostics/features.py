@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.encoder import IMAGE, Encoder, Observations, probing
+from cpc_rl.negatives import fingerprints
 
 CHUNK = 512  # frames of a pass
 
@@ -66,6 +67,19 @@ def as_tensors(encoder: Encoder, observations: Any) -> Observations:
             raise ValueError(f"The encoder reads images of the shape {wanted}, but a frame has {np.shape(given[key])[1:]}.")
         tensors[key] = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
     return tensors if encoder.is_dict else tensors[IMAGE]
+
+
+def frame_fingerprints(encoder: Encoder, observations: Any) -> NDArray[np.int64]:
+    """
+    Equal where all images of two frames are, ``(N,)``.
+
+    :param observations: as for :func:`encode_all`
+    """
+    found = []
+    for rows in chunks(observations, CHUNK):
+        images = encoder.images(as_tensors(encoder, rows_of(observations, rows))).values()
+        found.append(torch.stack([fingerprints(image) * (2 * n + 1) for n, image in enumerate(images)]).sum(dim=0).cpu())
+    return torch.cat(found).numpy()
 
 
 def frame_stack(space: spaces.Space, env: gym.Env) -> int:

@@ -190,10 +190,17 @@ def test_sources_that_are_not_there_are_said(source, message):
         record(Seen(), 5, labels=[source])
 
 
+class Grainy(Seen):
+    """No two frames of it are alike."""
+
+    def _observation(self):
+        return super()._observation() ^ self.np_random.integers(0, 32, (36, 36, 3), dtype=np.uint8)
+
+
 @pytest.mark.parametrize("name", ["PPO", "DQN"])
 def test_the_callback_writes_curves_and_leaves_the_agent_bit_identical(name, tmp_path):
     settings = {"frames": 1000, "every": 40, "probe_kwargs": {"epochs": 2}}
-    callback = ProbeCallback(Seen, ["attr:state=x,y", "info:cell"], **settings)
+    callback = ProbeCallback(Grainy, ["attr:state=x,y", "info:cell"], **settings)
     models = []
     for one, log in ((None, None), (callback, str(tmp_path))):
         model = make_model(name, tensorboard_log=log)
@@ -207,6 +214,26 @@ def test_the_callback_writes_curves_and_leaves_the_agent_bit_identical(name, tmp
     curve = events.Scalars("probe/x")
     assert [point.step for point in curve] == [steps for steps, _ in callback.reports]
     assert curve[0].value == pytest.approx(scores(callback.reports[0][1])["x"].score) and curve[0].value > 0
+
+
+class Few(Seen):
+    """Eight pictures of noise in all, each with a label that nothing but knowing it by heart tells."""
+
+    def _observation(self):
+        self.label = [0, 1, 1, 0, 1, 0, 0, 1][int(self.state @ [1, 6]) % 8]
+        return np.random.default_rng(int(self.state @ [1, 6]) % 8).integers(0, 255, (36, 36, 3), dtype=np.uint8)
+
+
+def test_the_callback_is_not_judged_by_frames_it_has_learnt_and_does_not_stop_a_training_for_want_of_others():
+    callback = ProbeCallback(Few, ["attr:label"], frames=300, every=1)
+    model = make_model("PPO")
+    with pytest.warns(UserWarning, match="nothing to show at 0 steps: Every test frame is in training") as told:
+        model.learn(64, callback=callback)
+    assert callback.reports == [] and model.num_timesteps == 64
+    assert sum("ProbeCallback" in str(one.message) for one in told) == 1
+    known = ProbeCallback(Few, ["attr:label"], frames=300, probe_kwargs={"fingerprints": None, "epochs": 20})
+    make_model("PPO").learn(32, callback=known)
+    assert known.reports[0][1].frames["test"] > 50 and known.reports[0][1].variables[0].score > 0.9  # by heart
 
 
 def test_a_report_without_variables_of_a_kind_has_no_mean_of_it():
