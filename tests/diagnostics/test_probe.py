@@ -103,6 +103,25 @@ def test_what_makes_no_sense_is_said():
         probe(features, labels, episodes, fingerprints=np.zeros(600))
 
 
+def test_one_number_that_is_none_is_said_and_does_not_change_the_other_scores():
+    features, labels, episodes = known()
+    labels = {name: labels[name] for name in ("place", "speed")}
+    clean = probe(features, labels, episodes, epochs=3)
+    for frame, wrong in ((0, np.nan), (599, np.inf)):
+        holed = {**labels, "hole": labels["speed"].copy(), "kind": labels["place"].astype(float)}
+        holed["hole"][frame] = holed["kind"][frame] = wrong
+        report = probe(features, holed, episodes, epochs=3, kinds={"kind": "categorical", "place": "categorical"})
+        assert report.variables == clean.variables
+        why = "it is NaN or infinite in 1 of 600 frames"
+        assert report.dropped == {"hole": why, "kind": why} and f"Left out: hole, {why}." in report.table()
+        with pytest.raises(ValueError, match="No variable is left to probe: hole, it is NaN"):
+            probe(features, {"hole": holed["hole"]}, episodes)
+        broken = features.copy()
+        broken[frame, 3] = wrong
+        with pytest.raises(ValueError, match="features of 1 of 600 frames are NaN or infinite"):
+            probe(broken, labels, episodes)
+
+
 def test_ram_labels_read_the_published_bytes():
     pong = ram_variables("pong")
     assert pong["ball_x"] == 49 and pong["player_score"] == 14 and len(pong) == 8
