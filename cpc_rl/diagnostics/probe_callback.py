@@ -5,11 +5,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from cpc_rl.diagnostics.atari_ram import ram_categories
-from cpc_rl.diagnostics.features import encode_all, encoder_of, frame_fingerprints, frame_stack
+from cpc_rl.diagnostics.features import (
+    CHUNK,
+    as_normalised,
+    chunks,
+    encode_all,
+    encoder_of,
+    frame_fingerprints,
+    frame_stack,
+    rows_of,
+)
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording, record, untouched_randomness
@@ -19,7 +29,8 @@ class ProbeCallback(BaseCallback):
     """
     Probes the model's encoder while it trains, on frames of an environment of its own that random actions lead through.
 
-    The frames are recorded once, at the start, so that all points of the curve are of the same task. The agent is the same,
+    The frames are recorded once, at the start, so that all points of the curve are of the same task. Where the training's
+    environments have a ``VecNormalize``, the encoder gets them normalised, as the agent's own. The agent is the same,
     bit for bit, as without this callback. TensorBoard shows ``probe/<variable>`` (weighted F1 or R2 on held-out episodes,
     without the frames that training or validation holds too, pixel for pixel), and ``probe/mean_f1`` and ``probe/mean_r2``.
     Where there is nothing to judge by, such as every frame of the test being known from training, a warning says so once,
@@ -33,7 +44,7 @@ class ProbeCallback(BaseCallback):
     :param probe_kwargs: keywords of :func:`cpc_rl.diagnostics.probe.probe`; with ``fingerprints=None`` frames that training
         holds are judged by too, as where there are so few different ones that no others come up
     :param verbose: 1 to print each mean
-    :raises ValueError: if a number makes no sense
+    :raises ValueError: if a number makes no sense; at the training's start if the environment does not fit the model
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class ProbeCallback(BaseCallback):
             stack = frame_stack(self.model.observation_space, env)
             self.recording = record(env, self.frames, labels=self.sources, stack=stack, seed=self.seed)
             env.close()
+            as_normalised(self.model, rows_of(self.recording.observations, slice(1)))  # says now if it cannot
             prints = frame_fingerprints(encoder_of(self.model), self.recording.observations)
             self.probe_kwargs.setdefault("fingerprints", prints)
             if "ram" in self.sources:
@@ -107,4 +119,6 @@ class ProbeCallback(BaseCallback):
 
     def _features(self) -> Tensor:
         assert self.recording is not None
-        return encode_all(encoder_of(self.model), self.recording.observations)
+        frames, encoder = self.recording.observations, encoder_of(self.model)
+        parts = (as_normalised(self.model, rows_of(frames, rows)) for rows in chunks(frames, CHUNK))
+        return torch.cat([encode_all(encoder, part) for part in parts])

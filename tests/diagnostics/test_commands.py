@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
 from cpc_rl import ContrastiveCallback, encode, save_encoder
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
@@ -177,6 +179,15 @@ def test_what_is_missing_is_said(run, tmp_path):
         look(LookArguments(folder, env="x", env_factory="tests.diagnostics.test_commands:grey"))
     with pytest.raises(ValueError, match="is no JSON"):
         look(LookArguments(folder, env_factory=FACTORY, env_kwargs="{size: 3}"))
+
+
+def test_uint8_frames_for_an_encoder_of_normalised_ones_are_refused(tmp_path):
+    kwargs = {"normalize_images": False, "features_extractor_kwargs": {"features_dim": 16, "normalized_image": True}}
+    env = VecNormalize(VecTransposeImage(DummyVecEnv([stamped])))
+    PPO("CnnPolicy", env, n_steps=8, batch_size=8, policy_kwargs=kwargs).save(tmp_path / "model.zip")
+    common = {"algo": "ppo", "env_factory": FACTORY, "frames": 20, "labels": ["attr:step_index"]}
+    with pytest.raises(ValueError, match="but the frames are uint8 images: make them as they were in training"):
+        run_probe(ProbeArguments(tmp_path / "model.zip", **common))
 
 
 def grey(name):

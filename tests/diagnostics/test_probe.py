@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cpc_rl import encode
 from cpc_rl.diagnostics.atari_ram import ram_categories, ram_labels, ram_variables
+from cpc_rl.diagnostics.features import as_normalised
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_callback import ProbeCallback
 from cpc_rl.diagnostics.probe_report import ProbeReport, VariableScore
 from cpc_rl.diagnostics.recording import record
 from tests.algorithms import make_model, same_parameters
+from tests.stamped_env import StampedEnv
 
 
 def known(frames=600, seed=0):
@@ -253,6 +258,46 @@ def test_the_callback_is_not_judged_by_frames_it_has_learnt_and_does_not_stop_a_
     known = ProbeCallback(Few, ["attr:label"], frames=300, probe_kwargs={"fingerprints": None, "epochs": 20})
     make_model("PPO").learn(32, callback=known)
     assert known.reports[0][1].frames["test"] > 50 and known.reports[0][1].variables[0].score > 0.9  # by heart
+
+
+class Faint(gym.ObservationWrapper):
+    """Channel-first floats whose squares are little brighter than what they lie on."""
+
+    def __init__(self):
+        super().__init__(Grainy())
+        self.observation_space = spaces.Box(0, 1, (3, 36, 36), np.float32)
+
+    def observation(self, observation):
+        return np.moveaxis(0.5 + observation.astype(np.float32) / 255 / 20, -1, 0)
+
+
+def test_the_callback_probes_what_the_agent_acts_on_behind_vec_normalize():
+    kwargs = {"normalize_images": False, "features_extractor_kwargs": {"features_dim": 16, "normalized_image": True}}
+    env = VecNormalize(DummyVecEnv([Faint]), norm_reward=False)
+    model = PPO("CnnPolicy", env, n_steps=32, batch_size=16, n_epochs=1, seed=0, policy_kwargs=kwargs)
+    callback = ProbeCallback(Faint, ["attr:state=x,y"], frames=200)
+    model.learn(64, callback=callback)
+    with torch.no_grad():
+        acted_on = model.policy.extract_features(torch.from_numpy(env.normalize_obs(callback.recording.observations)))
+    torch.testing.assert_close(callback._features(), acted_on)
+    assert (acted_on - encode(model, callback.recording.observations)).norm() > 0.5 * acted_on.norm()
+
+
+def test_the_callback_normalises_each_entry_of_a_dict_and_says_where_it_cannot():
+    env = VecNormalize(DummyVecEnv([lambda: StampedEnv(dict_obs=True, channels_last=True)]), norm_obs_keys=["image"])
+    plain = make_model("PPO", dict_obs=True)
+    frames = record(StampedEnv(dict_obs=True, channels_last=True), 3).observations
+    assert as_normalised(plain, frames) is frames
+    plain._vec_normalize_env = env
+    env.reset()
+    normalised = as_normalised(plain, frames)
+    np.testing.assert_array_equal(normalised["vector"], frames["vector"])
+    np.testing.assert_allclose(normalised["image"], env.normalize_obs(frames)["image"])
+    inside = VecFrameStack(VecNormalize(DummyVecEnv([Grainy])), 2)
+    model = make_model("PPO")
+    model._vec_normalize_env = inside.venv
+    with pytest.raises(ValueError, match=r"statistics of frames \(36, 36, 3\).* put it around"):
+        as_normalised(model, np.zeros((2, 36, 36, 6), np.uint8))
 
 
 def test_a_report_without_variables_of_a_kind_has_no_mean_of_it():
