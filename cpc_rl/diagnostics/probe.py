@@ -11,7 +11,7 @@ from torch import Tensor
 from cpc_rl.diagnostics.probe_bank import ProbeBank, cross_entropies, fit, predict, squared_errors
 from cpc_rl.diagnostics.probe_report import Kind, ProbeReport, VariableScore
 from cpc_rl.diagnostics.ridge import ridge
-from cpc_rl.diagnostics.scores import f1_scores, r2_score
+from cpc_rl.diagnostics.scores import f1_scores, r2_score, uninformed_f1
 from cpc_rl.diagnostics.splits import Split, label_entropy, split_episodes, without_duplicates
 
 
@@ -160,11 +160,10 @@ def _classify(
     for v, (name, groups) in enumerate(categories.items()):
         truth, guess = labels[2][:, v], values[v][guesses[:, v]]
         weighted, macro = f1_scores(truth, guess)
-        counts = np.unique(labels[0][:, v], return_counts=True)[1]
-        majority = f1_scores(truth, np.full_like(truth, values[v][counts.argmax()]))[0]
-        accuracy = float((truth == guess).mean())
+        majority, drawn = uninformed_f1(labels[0][:, v], truth)
+        accuracy, best = float((truth == guess).mean()), int(epochs[v])
         scores[name] = VariableScore(
-            name, "categorical", groups, weighted, majority, macro, accuracy, len(values[v]), int(epochs[v])
+            *(name, "categorical", groups, weighted, max(majority, drawn), macro, accuracy, len(values[v]), best, majority)
         )
     return scores
 
