@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import frame_stack
-from cpc_rl.diagnostics.recording import Recording, load_recording, record
+from cpc_rl.diagnostics.recording import Recording, load_recording, record, untouched_randomness
 from cpc_rl.diagnostics.saved_run import Subject, make_env, read_config
 from cpc_rl.encoder import Encoder
 from cpc_rl.json_object import json_object
@@ -46,7 +46,7 @@ class FrameSource:
     encoder: Path | None = None
     """An encoder.safetensors whose weights replace the model's."""
     seed: int = 0
-    """Of the environment, the random actions, and what is drawn afterwards."""
+    """Of the environment, the actions (random ones, or the model's draws), and what is drawn afterwards."""
 
     @property
     def folder(self) -> Path:
@@ -75,8 +75,9 @@ class FrameSource:
         )
         try:
             stack = frame_stack(subject.encoder.observation_space, env)
-            actor = None if subject.model is None or self.policy == "random" else _actor(subject.model)
-            return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
+            with untouched_randomness():
+                actor = None if subject.model is None or self.policy == "random" else _actor(subject.model, self.seed)
+                return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
         finally:
             env.close()
 
@@ -95,6 +96,7 @@ def _check_pixels(encoder: Encoder, recording: Recording) -> None:
             )
 
 
-def _actor(model: BaseAlgorithm) -> Any:
+def _actor(model: BaseAlgorithm, seed: int) -> Any:
+    model.set_random_seed(seed)  # policies draw from the global generators
     # Recurrent policies act from an empty memory: good enough to bring frames in that the agent sees.
     return lambda observation: model.predict(observation, deterministic=False)[0]

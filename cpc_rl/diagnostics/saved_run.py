@@ -15,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.diagnostics.features import encoder_of
+from cpc_rl.diagnostics.head_keywords import read_back
 from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
@@ -70,27 +71,46 @@ def load_model(
     return model
 
 
-def load_objectives(model: BaseAlgorithm) -> dict[str, Objective]:
-    """
-    The objectives of the head that rides in a model's zip (of the critic's encoder where there are two), by name.
+class Heads(NamedTuple):
+    """What a model was trained with besides its own loss."""
 
-    :return: empty if the model has none, or one that is not of :data:`cpc_rl.objectives.OBJECTIVES`
+    objectives: dict[str, Objective]
+    """By name."""
+    left_out: dict[str, str]
+    """Name of each that cannot be made again, and why."""
+
+
+def load_objectives(model: BaseAlgorithm) -> Heads:
+    """
+    The objectives of the head that rides in a model's zip (of the critic's encoder where there are two).
+
+    :return: without objectives if the model has none; one that is not of :data:`cpc_rl.objectives.OBJECTIVES`, or that had a
+        function or an object of another package as a keyword, is left out
     """
     stored = stored_state(model)
     if stored is None or not stored.get("heads"):
-        return {}
+        return Heads({}, {})
     site = choose_sites(find_sites(model), "critic")[0]
     entry = stored["heads"].get(site.role) or next(iter(stored["heads"].values()))
     signature = json.loads(entry["signature"])
     objectives: dict[str, Objective] = {}
+    left_out: dict[str, str] = {}
     for name in entry["state"]["terms"]:  # in the order that they were given in
-        if name in OBJECTIVES and OBJECTIVES[name].__name__ == signature["objectives"][name]:
+        cls = OBJECTIVES.get(name)
+        if cls is None or cls.__name__ != signature["objectives"][name]:
+            left_out[name] = f"{signature['objectives'][name]} is no objective of this package"
+            continue
+        keywords = read_back(signature["keywords"].get(name, {}))
+        try:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                objective = OBJECTIVES[name].build(site.encoder, model.action_space, **signature["keywords"].get(name, {}))
+                objective = cls.build(site.encoder, model.action_space, **keywords)
             objective.load_state_dict(entry["state"]["terms"][name]["objective"])
-            objective.generator = torch.Generator(model.device).manual_seed(0)
-            objectives[name] = objective.to(model.device)
-    return objectives
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+            left_out[name] = f"a model's file has only the text of its keywords, which does not make it again: {error}"
+            continue
+        objective.generator = torch.Generator(model.device).manual_seed(0)
+        objectives[name] = objective.to(model.device)
+    return Heads(objectives, left_out)
 
 
 def make_env(factory: str | None, env: str | None, keywords: dict[str, Any] | None = None) -> gym.Env:

@@ -10,13 +10,15 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
-from cpc_rl import ContrastiveCallback, encode, save_encoder
+from cpc_rl import ContrastiveCallback, Negatives, encode, save_encoder
+from cpc_rl.augment import Compose, RandomResizedCrop, RandomShift
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
 from cpc_rl.diagnostics.cli_look import run as look
 from cpc_rl.diagnostics.cli_probe import ProbeArguments
 from cpc_rl.diagnostics.cli_probe import run as run_probe
 from cpc_rl.diagnostics.features import encode_all, encoder_of
 from cpc_rl.diagnostics.frame_windows import windows_of
+from cpc_rl.diagnostics.head_keywords import read_back
 from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
 from cpc_rl.diagnostics.saved_run import Subject, load_model, load_objectives, load_subject
@@ -48,12 +50,63 @@ def test_the_heads_come_back_as_they_were(run):
     folder, model, callback = run
     loaded = load_model(folder)
     assert type(loaded) is type(model) and same_parameters(loaded, model)
-    objectives = load_objectives(loaded)
-    assert list(objectives) == ["cpc", "byol"] and objectives["cpc"].horizon == 2
+    objectives, left_out = load_objectives(loaded)
+    assert left_out == {} and list(objectives) == ["cpc", "byol"] and objectives["cpc"].horizon == 2
     for name, objective in objectives.items():
         mine, theirs = objective.state_dict(), callback.heads["shared"].terms[name].objective.state_dict()
         assert mine.keys() == theirs.keys() and all((mine[key] == theirs[key]).all() for key in mine)
-    assert load_objectives(make_model("PPO")) == {}
+    assert load_objectives(make_model("PPO")) == ({}, {})
+
+
+KEYWORDS = [
+    {"augment": RandomShift(2)},
+    {"augment": [RandomShift(2), "intensity", {"cutout": None}]},
+    {"augment": Compose([RandomShift(2), RandomResizedCrop((0.5, 1.0))])},
+    {"negatives": Negatives("batch", exclude_near=2), "augment": None},
+]
+
+
+@pytest.mark.parametrize("keywords", KEYWORDS, ids=str)
+def test_keywords_that_were_objects_are_made_again(keywords):
+    model = make_model("PPO")
+    callback = ContrastiveCallback("curl", keywords, batch_size=8)
+    model.learn(32, callback=callback)
+    (mine,), (theirs,) = load_objectives(model)[0].values(), callback.heads["shared"].terms.values()
+    assert mine.augmentation == theirs.objective.augmentation and mine.negatives == theirs.objective.negatives
+
+
+def test_texts_are_parsed_and_never_run():
+    for text in ("random_shift+intensity", "batch", "print(1)", "Negatives(print(1))", "Negatives(source=open('x'))", "(", ""):
+        assert read_back(text) == text
+    assert read_back({"a": [3, None, "Negatives(share=0.5)"]}) == {"a": [3, None, Negatives(share=0.5)]}
+
+
+def unknown_augmentation(images, generator=None):
+    return images
+
+
+def test_a_head_that_cannot_be_made_again_costs_the_page_its_part_alone(tmp_path):
+    model = make_model("PPO")
+    model.learn(
+        32, callback=ContrastiveCallback({"curl": 1, "byol": 1}, {"curl": {"augment": unknown_augmentation}}, batch_size=8)
+    )
+    model.save(tmp_path / "model.zip")
+    common = {"algo": "ppo", "env_factory": FACTORY, "env": "Stamped", "projector": False}
+    text = look(LookArguments(tmp_path / "model.zip", frames=60, **common)).read_text()
+    assert "<h2>The head curl</h2>" in text and "are not shown: a model" in text and "unknown_augmentation" in text
+    assert "Pairs of byol" in text and "Pairs of curl" not in text
+
+
+def test_a_seed_fixes_what_the_policy_draws_and_changes_nothing_else(run):
+    import torch
+
+    common = {"env_factory": FACTORY, "frames": 40, "policy": "model", "seed": 5}
+    recorded, subject = [], load_subject(run[0])
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        recorded.append(LookArguments(run[0], **common).frames_of(subject))
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(noise)))
+    np.testing.assert_array_equal(recorded[0].actions, recorded[1].actions)
 
 
 class Tags(HTMLParser):
