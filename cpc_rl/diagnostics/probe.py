@@ -126,7 +126,7 @@ def _check(features: Tensor, labels: Mapping[str, NDArray], episodes: NDArray) -
 
 def _useless(values: NDArray, train: NDArray, test: NDArray, kind: Kind, min_entropy: float) -> str | None:
     """Why a variable is left out, or ``None``."""
-    broken = int((~np.isfinite(values)).sum())
+    broken = int((~np.isfinite(values)).sum()) if np.issubdtype(values.dtype, np.inexact) else 0
     if broken:
         return f"it is NaN or infinite in {broken} of {len(values)} frames"
     if kind == "continuous":

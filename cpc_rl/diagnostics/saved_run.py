@@ -57,7 +57,7 @@ def load_model(
     :param path: a run's folder with ``model.zip`` (or, while it trains, ``checkpoints/*/model.zip``), or the file itself
     :param algorithm: such as ``"PPO"``, in any case; found in ``config.yaml`` beside the model if ``None``
     :param encoder: a file of :func:`cpc_rl.save_encoder`, whose weights replace the model's
-    :raises ValueError: if there is no model, or nobody knows its algorithm
+    :raises ValueError: if there is no model, nobody knows its algorithm, or it is none of that algorithm
     """
     file = _model_file(Path(path))
     name = algorithm or _algorithm(file)
@@ -65,7 +65,7 @@ def load_model(
         raise ValueError(
             f"Which algorithm {file} is of is not known, for there is no config.yaml beside it: name it (--algo PPO)."
         )
-    model = _class(name).load(file, device="auto")
+    model = _loaded(_class(name), file)
     if encoder is not None:
         load_encoder(model, encoder)
     return model
@@ -175,6 +175,19 @@ def _algorithm(file: Path) -> str | None:
         if isinstance(recipe, dict) and recipe.get("algorithm"):
             return str(recipe["algorithm"])
     return None
+
+
+def _loaded(cls: type[BaseAlgorithm], file: Path) -> BaseAlgorithm:
+    try:
+        return cls.load(file, device="auto")
+    except OSError:
+        raise
+    except Exception as error:  # whatever another algorithm's settings, or a zip of something else, lead to
+        told = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"{file} cannot be read as a model of {cls.__name__} ({told}): it must be a zip that {cls.__name__}.save "
+            "wrote. If it is another algorithm's, name that one (--algo)."
+        ) from error
 
 
 def _class(name: str) -> type[BaseAlgorithm]:

@@ -170,6 +170,38 @@ def test_recordings_go_through_a_file(tmp_path):
         load_recording(tmp_path / "other.npz")
 
 
+def test_files_of_frames_that_are_none_are_said(tmp_path):
+    whole = record(stamped(), 40, labels=["attr:step_index"]).save(tmp_path / "whole.npz").read_bytes()
+    np.savez(tmp_path / "short.npz", observations=np.zeros((6, 8, 8, 3), np.uint8), episodes=np.zeros(5, np.int64))
+    np.savez(tmp_path / "point.npz", observations=np.uint8(3))
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "scratched.npz").write_bytes(whole[:2000] + bytes(100) + whole[2100:])
+    said = {"short.npz": r"'episodes' in .* has the shape \(5,\), but there are 6 frames", "point.npz": r"has the shape \(\)"}
+    for name in ("short.npz", "point.npz", "one.npy", "cut.npz", "scratched.npz", "absent.npz"):
+        with pytest.raises(ValueError, match=said.get(name, "not a readable .npz file")):
+            load_recording(tmp_path / name)
+
+
+def test_one_number_for_each_action_will_do(tmp_path):
+    np.savez(tmp_path / "flat.npz", observations=np.zeros((6, 8, 8, 3), np.uint8), actions=np.arange(6))
+    assert load_recording(tmp_path / "flat.npz").actions.tolist() == [[n] for n in range(6)]
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ars", "sac", "recurrentppo"])
+def test_a_model_of_another_algorithm_is_said(run, algorithm):
+    with pytest.raises(ValueError, match=r"cannot be read as a model of .*name that one \(--algo\)"):
+        load_model(run[0], algorithm)
+
+
+def test_a_zip_that_is_no_model_is_said(tmp_path):
+    np.savez(tmp_path / "frames.npz", observations=np.zeros((6, 8, 8, 3), np.uint8))
+    (tmp_path / "text.zip").write_text("no")
+    for name in ("frames.npz", "text.zip"):
+        with pytest.raises(ValueError, match="cannot be read as a model of PPO"):
+            load_model(tmp_path / name, "ppo")
+
+
 def test_windows_of_a_recording_stay_in_their_episodes():
     import torch
 
@@ -268,3 +300,5 @@ def test_recordings_are_data_to_pre_train_on():
     assert RecordedEpisodes(record(env, 9)).read(0, 0, 2).actions.shape == (1, 0)
     with pytest.raises(ValueError, match="must be uint8 images"):
         RecordedEpisodes(Recording(np.zeros((4, 8, 8, 1)), np.zeros((4, 0)), np.zeros(4, np.int64), {}))
+    with pytest.raises(ValueError, match=r"np.moveaxis\(observations, 1, -1\)"):
+        RecordedEpisodes(Recording(np.zeros((4, 3, 40, 40), np.uint8), np.zeros((4, 0)), np.zeros(4, np.int64), {}))

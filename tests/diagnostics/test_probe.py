@@ -147,6 +147,13 @@ def test_one_number_that_is_none_is_said_and_does_not_change_the_other_scores():
             probe(broken, labels, episodes)
 
 
+def test_words_are_labels_too():
+    features, labels, episodes = known()
+    words = np.array(["left", "middle", "right"])[labels["place"]]
+    (by_word,), (by_number,) = (probe(features, {"y": y}, episodes, epochs=3).variables for y in (words, labels["place"]))
+    assert by_word == by_number
+
+
 def test_ram_labels_read_the_published_bytes():
     pong = ram_variables("pong")
     assert pong["ball_x"] == 49 and pong["player_score"] == 14 and len(pong) == 8
