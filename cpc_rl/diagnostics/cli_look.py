@@ -14,7 +14,8 @@ from cpc_rl.diagnostics.look_sections import figures, gradients, heads, neighbou
 from cpc_rl.diagnostics.pictures import newest
 from cpc_rl.diagnostics.projector import write_projector
 from cpc_rl.diagnostics.recording import Recording
-from cpc_rl.diagnostics.saved_run import Heads, Subject, load_objectives, load_subject, read_config
+from cpc_rl.diagnostics.saved_heads import Heads, load_objectives
+from cpc_rl.diagnostics.saved_run import Subject, load_subject, read_config
 
 TOLD = ("env", "arm", "seed", "timesteps")  # of config.yaml
 

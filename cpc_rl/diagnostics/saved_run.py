@@ -1,7 +1,6 @@
-"""A finished run, read from its folder: the model, its encoder and the heads that it was trained with."""
+"""A finished run, read from its folder: the model and its encoder."""
 
 import importlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -10,17 +9,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import stable_baselines3
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.diagnostics.features import encoder_of
-from cpc_rl.diagnostics.head_keywords import read_back
 from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
-from cpc_rl.objectives import OBJECTIVES, Objective
-from cpc_rl.persistence import stored_state
 
 
 class Subject(NamedTuple):
@@ -69,48 +63,6 @@ def load_model(
     if encoder is not None:
         load_encoder(model, encoder)
     return model
-
-
-class Heads(NamedTuple):
-    """What a model was trained with besides its own loss."""
-
-    objectives: dict[str, Objective]
-    """By name."""
-    left_out: dict[str, str]
-    """Name of each that cannot be made again, and why."""
-
-
-def load_objectives(model: BaseAlgorithm) -> Heads:
-    """
-    The objectives of the head that rides in a model's zip (of the critic's encoder where there are two).
-
-    :return: without objectives if the model has none; one that is not of :data:`cpc_rl.objectives.OBJECTIVES`, or that had a
-        function or an object of another package as a keyword, is left out
-    """
-    stored = stored_state(model)
-    if stored is None or not stored.get("heads"):
-        return Heads({}, {})
-    site = choose_sites(find_sites(model), "critic")[0]
-    entry = stored["heads"].get(site.role) or next(iter(stored["heads"].values()))
-    signature = json.loads(entry["signature"])
-    objectives: dict[str, Objective] = {}
-    left_out: dict[str, str] = {}
-    for name in entry["state"]["terms"]:  # in the order that they were given in
-        cls = OBJECTIVES.get(name)
-        if cls is None or cls.__name__ != signature["objectives"][name]:
-            left_out[name] = f"{signature['objectives'][name]} is no objective of this package"
-            continue
-        keywords = read_back(signature["keywords"].get(name, {}))
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                objective = cls.build(site.encoder, model.action_space, **keywords)
-            objective.load_state_dict(entry["state"]["terms"][name]["objective"])
-        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-            left_out[name] = f"a model's file has only the text of its keywords, which does not make it again: {error}"
-            continue
-        objective.generator = torch.Generator(model.device).manual_seed(0)
-        objectives[name] = objective.to(model.device)
-    return Heads(objectives, left_out)
 
 
 def make_env(factory: str | None, env: str | None, keywords: dict[str, Any] | None = None) -> gym.Env:

@@ -18,10 +18,10 @@ from cpc_rl.diagnostics.cli_probe import ProbeArguments
 from cpc_rl.diagnostics.cli_probe import run as run_probe
 from cpc_rl.diagnostics.features import encode_all, encoder_of
 from cpc_rl.diagnostics.frame_windows import windows_of
-from cpc_rl.diagnostics.head_keywords import read_back
 from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
-from cpc_rl.diagnostics.saved_run import Subject, load_model, load_objectives, load_subject
+from cpc_rl.diagnostics.saved_heads import load_objectives, read_back
+from cpc_rl.diagnostics.saved_run import Subject, load_model, load_subject
 from tests.algorithms import make_model, same_parameters
 from tests.stamped_env import StampedEnv, read_stamps
 
