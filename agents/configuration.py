@@ -41,6 +41,7 @@ class RunConfiguration:
     unfreeze_at: int | None = None  # agent steps from which a frozen one is fine-tuned
     lr_scale: float = 1.0  # multiplies its steps
     envpool: bool = False  # trained on EnvPool's environments, which play other episodes with the same seed
+    encoder_sha256: str | None = None  # of the encoder's file; None without one, and in runs of before this was written down
 
     @property
     def plain_arm(self) -> str:
@@ -66,8 +67,13 @@ class RunConfiguration:
         return RunConfiguration(**{**values, "recipe": recipe_from_dict(values["recipe"], origin)})
 
     def differences(self, other: "RunConfiguration") -> list[str]:
-        """Where two configurations differ: dotted names with both values."""
+        """
+        Where two configurations differ: dotted names with both values. What was in the encoder's file is compared where both
+        know it.
+        """
         mine, theirs = flattened(self.as_dict()), flattened(other.as_dict())
+        if self.encoder is not None and other.encoder is not None and None in (self.encoder_sha256, other.encoder_sha256):
+            mine["encoder_sha256"] = theirs["encoder_sha256"] = None
         return [
             f"{name} is {mine.get(name)} and was {theirs.get(name)}"
             for name in dict.fromkeys([*mine, *theirs])

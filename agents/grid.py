@@ -21,7 +21,7 @@ from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_rec
 from agents.run import Machine, execute
 from agents.run_folder import RunFolder
 from agents.transfer import FLAGS as ENCODER_FLAGS
-from agents.transfer import check_head_has_work, encoder_label
+from agents.transfer import check_head_has_work, encoder_label, encoder_sha256
 from cpc_rl.evaluation.report import write_report
 from cpc_rl.evaluation.words import in_words
 from envs import make_env
@@ -139,6 +139,7 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     label = encoder_label(arguments)
     for arm in arms:
         check_head_has_work(arm, recipe, arguments)
+    contents = encoder_sha256(arguments.encoder) if arguments.encoder else None
     timesteps = arguments.timesteps or recipe.timesteps
     evaluation = recipe.evaluation
     return [
@@ -159,6 +160,7 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
             unfreeze_at=arguments.unfreeze_at,
             lr_scale=1.0 if arguments.lr_scale is None else arguments.lr_scale,
             envpool=arguments.vec == "envpool",
+            encoder_sha256=contents,
         )
         for seed in arguments.seeds or (0,)
         for arm in arms

@@ -31,7 +31,7 @@ from agents.randomness import training_seed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
 from agents.training import RunCallback, Stopped
-from agents.transfer import transfer_callback
+from agents.transfer import check_unchanged, transfer_callback
 from agents.video import NoPictures, record_episode, write_video
 from envs import make_vec_env
 from envs.reward import RewardSign, ScaledReward
@@ -175,6 +175,7 @@ def _start(
 ) -> BaseAlgorithm:
     """A new model in a new folder; the folder is touched once everything else has gone well."""
     recipe, seed = configuration.recipe, configuration.seed
+    check_unchanged(configuration)
     ratio = 1.0
     if arm.compute:
         more_compute(

@@ -1,5 +1,6 @@
 """An encoder that a run starts from: what becomes of it, and what the run's arm is called then."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -49,6 +50,32 @@ def encoder_label(arguments: "Arguments") -> str:
         raise UserError(str(error)) from None
     words = [name, *(["frozen"] if frozen else []), *([str(at)] if at is not None else [])]
     return "-".join([*words, *([f"lr{scale:g}"] if scale not in (None, 1.0) else [])])
+
+
+def encoder_sha256(file: Path) -> str:
+    """
+    What tells an encoder's file from another one at the same place: SHA-256 of its contents, as hexadecimal digits.
+
+    :raises UserError: it cannot be read
+    """
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"--encoder {file} cannot be read: {error.strerror}.") from None
+
+
+def check_unchanged(configuration: RunConfiguration) -> None:
+    """
+    See that the encoder's file is the one that the run was configured with.
+
+    :raises UserError: it is another one now, or cannot be read
+    """
+    wanted = configuration.encoder_sha256
+    if configuration.encoder is not None and wanted is not None and encoder_sha256(Path(configuration.encoder)) != wanted:
+        raise UserError(
+            f"{configuration.encoder} holds another encoder than when this run was configured: put the old one back, or train "
+            "from the new one under another --encoder-name or with --overwrite."
+        )
 
 
 def derived_name(file: Path) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cpc_rl.transfer import Train, TransferCallback
 from cpc_rl.whole_file import whole_file
 
 FORMAT = "cpc_rl.encoder.1"
+IMAGE_BOX = re.compile(r"Box\((-?[\w.]+), (-?[\w.]+), \(\d+, \d+, \d+\), (\w+)\)")  # a space's text: lowest, highest, dtype
 
 
 @torch.no_grad()
@@ -117,7 +119,8 @@ def load_encoder(
     :param unfreeze_at: see :class:`cpc_rl.TransferCallback`
     :param lr_scale: see :class:`cpc_rl.TransferCallback`
     :return: the callback
-    :raises ValueError: if the file cannot be read, or a layer does not fit, naming it and both shapes; if a setting makes no
+    :raises ValueError: if the file cannot be read, or a layer does not fit, naming it and both shapes; if its encoder reads
+        pixels of 0 to 1 and the model's of 0 to 255, or the other way round (where its metadata tell); if a setting makes no
         sense
     """
     callback = TransferCallback(train, unfreeze_at, lr_scale)
@@ -130,8 +133,10 @@ def _load_weights(model: BaseAlgorithm, file: str | os.PathLike) -> None:
     try:
         with safe_open(os.fspath(file), framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-    except (OSError, SafetensorError) as error:
+            told = json.loads((opened.metadata() or {}).get("cpc_rl", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{os.fspath(file)} is not a readable safetensors file: {error}.") from error
+    _check_pixels(model, file, told)
     sites = find_sites(model)
     extractors = [site.extractor for site in sites] + target_extractors(model)
     for extractor in extractors:
@@ -148,6 +153,35 @@ def _load_weights(model: BaseAlgorithm, file: str | os.PathLike) -> None:
     for site in sites:
         for optimizer, parameter in itertools.product(site.optimizers, site.extractor.parameters()):
             optimizer.state.pop(parameter, None)
+
+
+def _check_pixels(model: BaseAlgorithm, file: str | os.PathLike, told: Mapping[str, Any]) -> None:
+    """Weights trained on pixels of 0 to 1 fit those of 0 to 255 by shape, and give features hundreds of times too large."""
+    theirs = _brightest(told.get("observation_space", ""), told.get("normalize_images", True))
+    mine = _brightest(str(model.policy.observation_space), model.policy.normalize_images)
+    if theirs is not None and mine is not None and theirs != mine:
+        raise ValueError(
+            f"The encoder in {os.fspath(file)} was trained on pixels of 0 to {theirs}, but this model's extractor gets 0 to "
+            f"{mine} (normalize_images={model.policy.normalize_images}): make the model with "
+            f"policy_kwargs=dict(normalize_images={not model.policy.normalize_images}) if its images are uint8, or take an "
+            "encoder that was trained on such pixels."
+        )
+
+
+def _brightest(space: str, normalize_images: bool) -> int | None:
+    """
+    The largest value of a pixel that reaches the extractor, 1 or 255; ``None`` where the space does not tell.
+
+    :param space: the text of the raw observations' space
+    """
+    found: set[int | None] = set()
+    for low, high, dtype in IMAGE_BOX.findall(space):
+        bounds = float(low), float(high)
+        if bounds == (0, 255):
+            found.add(1 if dtype == "uint8" and normalize_images else 255)
+        else:
+            found.add(1 if bounds == (0, 1) and dtype != "uint8" else None)
+    return found.pop() if len(found) == 1 else None
 
 
 def _site(model: BaseAlgorithm) -> Site:

@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from cpc_rl import NatureExtractor, encode, load_encoder, pinned_policy_kwargs, save_encoder
+from cpc_rl.encoding import _brightest
 from tests.algorithms import ALGORITHMS, make_model
 
 
@@ -74,3 +77,39 @@ def test_a_file_that_does_not_fit_says_which_layer_and_changes_nothing(tmp_path)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         load_encoder(other, file)
+
+
+def test_an_encoder_of_pixels_up_to_1_is_refused_where_they_go_up_to_255(tmp_path):
+    divided, raw = (make_model("PPO", policy_kwargs=_policy_kwargs(normalize_images=yes)) for yes in (True, False))
+    for source, target, sides in ((divided, raw, "0 to 1, .* 0 to 255"), (raw, divided, "0 to 255, .* 0 to 1 ")):
+        file = save_encoder(source, tmp_path / "encoder.safetensors")
+        before = {n: v.clone() for n, v in target.policy.state_dict().items()}
+        with pytest.raises(ValueError, match=sides):
+            load_encoder(target, file)
+        assert all(torch.equal(v, before[n]) for n, v in target.policy.state_dict().items())
+        load_encoder(source, file)
+        save_file(load_file(file), file)  # without metadata nobody knows
+        load_encoder(target, file)
+
+
+def _policy_kwargs(**more):
+    return {**pinned_policy_kwargs(ALGORITHMS["PPO"], NatureExtractor, features_dim=16), **more}
+
+
+@pytest.mark.parametrize(
+    ("space", "normalize_images", "expected"),
+    [
+        (spaces.Box(0, 255, (3, 36, 36), np.uint8), True, 1),
+        (spaces.Box(0, 255, (3, 36, 36), np.uint8), False, 255),
+        (spaces.Box(0, 1, (3, 36, 36), np.float32), True, 1),
+        (spaces.Box(0, 255, (3, 36, 36), np.float32), True, 255),  # the policy divides uint8 alone
+        (spaces.Box(-10, 10, (3, 36, 36), np.float32), False, None),  # of VecNormalize
+        (spaces.Box(-np.inf, np.inf, (3, 36, 36), np.float32), False, None),
+        (spaces.Dict(a=spaces.Box(0, 255, (3, 8, 8), np.uint8), v=spaces.Box(-1, 1, (2,))), True, 1),
+        (spaces.Dict(a=spaces.Box(0, 255, (3, 8, 8), np.uint8), b=spaces.Box(0, 1, (3, 8, 8))), False, None),
+        (spaces.Box(np.zeros((1, 2, 2)), np.arange(4).reshape(1, 2, 2) + 1, dtype=np.float64), True, None),
+        ("", True, None),
+    ],
+)
+def test_the_brightest_pixel_of_a_space(space, normalize_images, expected):
+    assert _brightest(str(space), normalize_images) == expected

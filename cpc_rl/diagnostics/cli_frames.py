@@ -4,11 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import frame_stack
-from cpc_rl.diagnostics.recording import Recording, load_recording, record
+from cpc_rl.diagnostics.recording import Recording, load_recording, record, untouched_randomness
 from cpc_rl.diagnostics.saved_run import Subject, make_env, read_config
+from cpc_rl.encoder import Encoder
 from cpc_rl.json_object import json_object
 
 POSITIONAL: Any = None
@@ -43,7 +46,7 @@ class FrameSource:
     encoder: Path | None = None
     """An encoder.safetensors whose weights replace the model's."""
     seed: int = 0
-    """Of the environment, the random actions, and what is drawn afterwards."""
+    """Of the environment, the actions (random ones, or the model's draws), and what is drawn afterwards."""
 
     @property
     def folder(self) -> Path:
@@ -56,6 +59,11 @@ class FrameSource:
 
         :raises ValueError: if something given makes no sense
         """
+        recording = self._recording(subject)
+        _check_pixels(subject.encoder, recording)
+        return recording
+
+    def _recording(self, subject: Subject) -> Recording:
         if self.data is not None:
             return load_recording(self.data)
         if self.policy == "model" and subject.model is None:
@@ -67,12 +75,28 @@ class FrameSource:
         )
         try:
             stack = frame_stack(subject.encoder.observation_space, env)
-            actor = None if subject.model is None or self.policy == "random" else _actor(subject.model)
-            return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
+            with untouched_randomness():
+                actor = None if subject.model is None or self.policy == "random" else _actor(subject.model, self.seed)
+                return record(env, self.frames, labels=self.labels, policy=actor, stack=stack, seed=self.seed)
         finally:
             env.close()
 
 
-def _actor(model: BaseAlgorithm) -> Any:
+def _check_pixels(encoder: Encoder, recording: Recording) -> None:
+    """An encoder of a Box of floats can be given uint8 images as well, and would make nonsense of them."""
+    space, frames = encoder.observation_space, recording.observations
+    if isinstance(frames, dict) != encoder.is_dict:
+        return  # which is said elsewhere
+    for key, images in encoder.images(frames).items():  # type: ignore[arg-type]
+        part = space[key] if isinstance(space, spaces.Dict) else space
+        if part.dtype != np.uint8 and images.dtype == np.uint8:
+            raise ValueError(
+                f"The encoder reads {part}, but the frames are uint8 images: make them as they were in training "
+                "(--env-factory, --data). What VecNormalize did is not in a model's file: probe such a run in Python."
+            )
+
+
+def _actor(model: BaseAlgorithm, seed: int) -> Any:
+    model.set_random_seed(seed)  # policies draw from the global generators
     # Recurrent policies act from an empty memory: good enough to bring frames in that the agent sees.
     return lambda observation: model.predict(observation, deterministic=False)[0]

@@ -14,7 +14,8 @@ from cpc_rl.diagnostics.look_sections import figures, gradients, heads, neighbou
 from cpc_rl.diagnostics.pictures import newest
 from cpc_rl.diagnostics.projector import write_projector
 from cpc_rl.diagnostics.recording import Recording
-from cpc_rl.diagnostics.saved_run import Subject, load_objectives, load_subject, read_config
+from cpc_rl.diagnostics.saved_heads import Heads, load_objectives
+from cpc_rl.diagnostics.saved_run import Subject, load_subject, read_config
 
 TOLD = ("env", "arm", "seed", "timesteps")  # of config.yaml
 
@@ -78,7 +79,9 @@ def page_of(subject: Subject, recording: Recording, folder: Path, seed: int = 0)
     figures(page, features)
     neighbours(page, features, images, recording.episodes)
     gradients(page, encoder, observations, images)
-    objectives = {} if model is None else load_objectives(model)
+    objectives, left_out = Heads({}, {}) if model is None else load_objectives(model)
+    for missing, why in left_out.items():
+        page.section(f"The head {missing}", f"Its pairs and scores are not shown: {why}")
     heads(page, objectives, encoder, recording, observations, None if model is None else model.action_space, seed)
     return page
 

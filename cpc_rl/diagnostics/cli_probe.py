@@ -5,19 +5,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from cpc_rl.diagnostics.atari_ram import ram_categories
 from cpc_rl.diagnostics.cli_frames import FrameSource
-from cpc_rl.diagnostics.features import as_tensors, chunks, encode_all, rows_of
+from cpc_rl.diagnostics.features import encode_all, frame_fingerprints
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
-from cpc_rl.diagnostics.recording import Recording
 from cpc_rl.diagnostics.saved_run import load_subject
-from cpc_rl.encoder import Encoder
-from cpc_rl.negatives import fingerprints
 
 
 @dataclass
@@ -61,7 +54,7 @@ def run(arguments: ProbeArguments) -> ProbeReport:
         standardise=not arguments.raw,
         min_entropy=arguments.min_entropy,
         min_episode_length=arguments.min_episode,
-        fingerprints=frame_fingerprints(subject.encoder, recording),
+        fingerprints=frame_fingerprints(subject.encoder, recording.observations),
         epochs=arguments.epochs,
         seed=arguments.seed,
     )
@@ -71,12 +64,3 @@ def run(arguments: ProbeArguments) -> ProbeReport:
         arguments.out.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
         print(f"Report: {arguments.out}", file=sys.stderr)
     return report
-
-
-def frame_fingerprints(encoder: Encoder, recording: Recording) -> NDArray[np.int64]:
-    """Equal where all images of two frames are, ``(N,)``."""
-    found = []
-    for rows in chunks(recording.observations, 512):
-        images = encoder.images(as_tensors(encoder, rows_of(recording.observations, rows))).values()
-        found.append(torch.stack([fingerprints(image) * (2 * n + 1) for n, image in enumerate(images)]).sum(dim=0).cpu())
-    return torch.cat(found).numpy()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.encoder import IMAGE, Encoder, Observations, probing
+from cpc_rl.negatives import fingerprints
 
 CHUNK = 512  # frames of a pass
 
@@ -59,13 +60,54 @@ def as_tensors(encoder: Encoder, observations: Any) -> Observations:
     tensors = {}
     for key in encoder.extractors:
         wanted = (space[key] if isinstance(space, spaces.Dict) else space).shape
-        frames = np.asarray(given[key])
-        if frames.shape[1:] != wanted:
-            frames = np.moveaxis(frames, -1, 1)
+        frames = _laid_out(given[key], wanted)
         if frames.shape[1:] != wanted:
             raise ValueError(f"The encoder reads images of the shape {wanted}, but a frame has {np.shape(given[key])[1:]}.")
         tensors[key] = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
     return tensors if encoder.is_dict else tensors[IMAGE]
+
+
+def as_normalised(model: BaseAlgorithm, observations: Any) -> Any:
+    """
+    Frames as an environment gives them, as the model gets them: normalised, where its environments have a ``VecNormalize``,
+    by the statistics of this moment.
+
+    :param observations: ``(N, *obs)``, or a dict of such
+    :raises ValueError: if the statistics are of frames of another shape
+    """
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is None or not normalizer.norm_obs:
+        return observations
+    space = normalizer.observation_space
+    parts = space.spaces if isinstance(space, spaces.Dict) else {IMAGE: space}
+    given = observations if isinstance(space, spaces.Dict) else {IMAGE: observations}
+    frames = {key: _laid_out(given[key], part.shape) for key, part in parts.items()}
+    for key, part in parts.items():
+        if frames[key].shape[1:] != part.shape:
+            raise ValueError(
+                f"VecNormalize has statistics of frames {part.shape}, but the frames to look at are {frames[key].shape[1:]}: "
+                "put it around the other wrappers (VecFrameStack), not inside them."
+            )
+    return normalizer.normalize_obs(frames if isinstance(space, spaces.Dict) else frames[IMAGE])
+
+
+def _laid_out(frames: Any, shape: tuple[int, ...] | None) -> NDArray:
+    """Channels first, if that is not the shape already."""
+    array = np.asarray(frames)
+    return array if array.shape[1:] == shape or array.ndim < 2 else np.moveaxis(array, -1, 1)
+
+
+def frame_fingerprints(encoder: Encoder, observations: Any) -> NDArray[np.int64]:
+    """
+    Equal where all images of two frames are, ``(N,)``.
+
+    :param observations: as for :func:`encode_all`
+    """
+    found = []
+    for rows in chunks(observations, CHUNK):
+        images = encoder.images(as_tensors(encoder, rows_of(observations, rows))).values()
+        found.append(torch.stack([fingerprints(image) * (2 * n + 1) for n, image in enumerate(images)]).sum(dim=0).cpu())
+    return torch.cat(found).numpy()
 
 
 def frame_stack(space: spaces.Space, env: gym.Env) -> int:

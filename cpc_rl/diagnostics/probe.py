@@ -11,7 +11,7 @@ from torch import Tensor
 from cpc_rl.diagnostics.probe_bank import ProbeBank, cross_entropies, fit, predict, squared_errors
 from cpc_rl.diagnostics.probe_report import Kind, ProbeReport, VariableScore
 from cpc_rl.diagnostics.ridge import ridge
-from cpc_rl.diagnostics.scores import f1_scores, r2_score
+from cpc_rl.diagnostics.scores import f1_scores, r2_score, uninformed_f1
 from cpc_rl.diagnostics.splits import Split, label_entropy, split_episodes, without_duplicates
 
 
@@ -56,7 +56,9 @@ def probe(
     :param learning_rate: of Adam
     :param batch_size: of Adam
     :param seed: of the split, the order of the data and the shallow probes' first weights
-    :raises ValueError: if lengths do not match, labels are no single numbers, or there is nothing to probe
+    :return: the scores, and what was left out: among others variables that are NaN or infinite in a frame that takes part
+    :raises ValueError: if lengths do not match, labels are no single numbers, features are NaN or infinite, or there is
+        nothing to probe
     """
     rows = torch.as_tensor(features).detach().float()
     _check(rows, labels, episodes)
@@ -109,6 +111,12 @@ def probe(
 def _check(features: Tensor, labels: Mapping[str, NDArray], episodes: NDArray) -> None:
     if features.ndim != 2:
         raise ValueError(f"Features must be a matrix (frames, features), but their shape is {tuple(features.shape)}.")
+    broken = int((~features.isfinite()).any(dim=1).sum())
+    if broken:
+        raise ValueError(
+            f"The features of {broken} of {len(features)} frames are NaN or infinite, and scores of all would be wrong: leave "
+            "these frames out, or, if a training has diverged, probe the encoder of an earlier step."
+        )
     for name, values in {"episodes": episodes, **labels}.items():
         if np.shape(values) != (len(features),):
             raise ValueError(
@@ -118,6 +126,9 @@ def _check(features: Tensor, labels: Mapping[str, NDArray], episodes: NDArray) -
 
 def _useless(values: NDArray, train: NDArray, test: NDArray, kind: Kind, min_entropy: float) -> str | None:
     """Why a variable is left out, or ``None``."""
+    broken = int((~np.isfinite(values)).sum()) if np.issubdtype(values.dtype, np.inexact) else 0
+    if broken:
+        return f"it is NaN or infinite in {broken} of {len(values)} frames"
     if kind == "continuous":
         constant = any(np.ptp(part) == 0 for part in (train, test))
         return "it does not vary" if constant else None
@@ -149,11 +160,10 @@ def _classify(
     for v, (name, groups) in enumerate(categories.items()):
         truth, guess = labels[2][:, v], values[v][guesses[:, v]]
         weighted, macro = f1_scores(truth, guess)
-        counts = np.unique(labels[0][:, v], return_counts=True)[1]
-        majority = f1_scores(truth, np.full_like(truth, values[v][counts.argmax()]))[0]
-        accuracy = float((truth == guess).mean())
+        majority, drawn = uninformed_f1(labels[0][:, v], truth)
+        accuracy, best = float((truth == guess).mean()), int(epochs[v])
         scores[name] = VariableScore(
-            name, "categorical", groups, weighted, majority, macro, accuracy, len(values[v]), int(epochs[v])
+            *(name, "categorical", groups, weighted, max(majority, drawn), macro, accuracy, len(values[v]), best, majority)
         )
     return scores
 

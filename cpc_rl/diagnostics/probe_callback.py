@@ -1,14 +1,25 @@
 """``ProbeCallback``: how well the agent's features tell the state, as a curve beside its return."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from cpc_rl.diagnostics.atari_ram import ram_categories
-from cpc_rl.diagnostics.features import encode_all, encoder_of, frame_stack
+from cpc_rl.diagnostics.features import (
+    CHUNK,
+    as_normalised,
+    chunks,
+    encode_all,
+    encoder_of,
+    frame_fingerprints,
+    frame_stack,
+    rows_of,
+)
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording, record, untouched_randomness
@@ -18,18 +29,22 @@ class ProbeCallback(BaseCallback):
     """
     Probes the model's encoder while it trains, on frames of an environment of its own that random actions lead through.
 
-    The frames are recorded once, at the start, so that all points of the curve are of the same task. The agent is the same,
-    bit for bit, as without this callback. TensorBoard shows ``probe/<variable>`` (weighted F1 or R2 on held-out episodes),
-    and ``probe/mean_f1`` and ``probe/mean_r2``.
+    The frames are recorded once, at the start, so that all points of the curve are of the same task. Where the training's
+    environments have a ``VecNormalize``, the encoder gets them normalised, as the agent's own. The agent is the same,
+    bit for bit, as without this callback. TensorBoard shows ``probe/<variable>`` (weighted F1 or R2 on held-out episodes,
+    without the frames that training or validation holds too, pixel for pixel), and ``probe/mean_f1`` and ``probe/mean_r2``.
+    Where there is nothing to judge by, such as every frame of the test being known from training, a warning says so once,
+    nothing is logged, and the training goes on.
 
     :param make_env: makes an environment like the training's, without frame stacks (they are added as the model needs them)
     :param labels: sources of labels as in :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as ``["ram"]``
     :param every: environment steps between two probes; there is also one before the first update and one at the end
     :param frames: number of frames recorded
     :param seed: of the recording, and of the probes unless their keywords have one
-    :param probe_kwargs: keywords of :func:`cpc_rl.diagnostics.probe.probe`
+    :param probe_kwargs: keywords of :func:`cpc_rl.diagnostics.probe.probe`; with ``fingerprints=None`` frames that training
+        holds are judged by too, as where there are so few different ones that no others come up
     :param verbose: 1 to print each mean
-    :raises ValueError: if a number makes no sense
+    :raises ValueError: if a number makes no sense; at the training's start if the environment does not fit the model
     """
 
     def __init__(
@@ -52,6 +67,7 @@ class ProbeCallback(BaseCallback):
         self.reports: list[tuple[int, ProbeReport]] = []
         self.recording: Recording | None = None
         self._next = 0
+        self._warned = False
 
     def _on_training_start(self) -> None:
         if self.recording is None:
@@ -60,6 +76,9 @@ class ProbeCallback(BaseCallback):
             stack = frame_stack(self.model.observation_space, env)
             self.recording = record(env, self.frames, labels=self.sources, stack=stack, seed=self.seed)
             env.close()
+            as_normalised(self.model, rows_of(self.recording.observations, slice(1)))  # says now if it cannot
+            prints = frame_fingerprints(encoder_of(self.model), self.recording.observations)
+            self.probe_kwargs.setdefault("fingerprints", prints)
             if "ram" in self.sources:
                 self.probe_kwargs.setdefault("categories", {name: ram_categories(name) for name in self.recording.labels})
         self._next = self.num_timesteps
@@ -79,8 +98,14 @@ class ProbeCallback(BaseCallback):
 
     def _probe(self) -> None:
         assert self.recording is not None
-        with untouched_randomness():
-            report = probe(self._features(), self.recording.labels, self.recording.episodes, **self.probe_kwargs)
+        try:
+            with untouched_randomness():
+                report = probe(self._features(), self.recording.labels, self.recording.episodes, **self.probe_kwargs)
+        except ValueError as error:  # a training is worth more than its probes
+            if not self._warned:
+                warnings.warn(f"ProbeCallback has nothing to show at {self.num_timesteps:,} steps: {error}", stacklevel=2)
+            self._warned = True
+            return
         self.reports.append((self.num_timesteps, report))
         for variable in report.variables:
             self.logger.record(f"probe/{variable.name}", variable.score)
@@ -94,4 +119,6 @@ class ProbeCallback(BaseCallback):
 
     def _features(self) -> Tensor:
         assert self.recording is not None
-        return encode_all(encoder_of(self.model), self.recording.observations)
+        frames, encoder = self.recording.observations, encoder_of(self.model)
+        parts = (as_normalised(self.model, rows_of(frames, rows)) for rows in chunks(frames, CHUNK))
+        return torch.cat([encode_all(encoder, part) for part in parts])

@@ -1,6 +1,6 @@
 """What probes found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -16,11 +16,13 @@ class VariableScore:
 
     :ivar categories: groups that it counts in
     :ivar score: weighted F1 of a categorical variable, R2 of a continuous one
-    :ivar baseline: the same of a guess that ignores the features: the most frequent class, or the mean, of training
+    :ivar baseline: the same of a guess that ignores the features: the mean of training; or the most frequent class, or draws
+        in the shares of the classes, whichever scores better
     :ivar f1_macro: categorical only
     :ivar accuracy: categorical only
     :ivar classes: seen in training; categorical only
     :ivar epoch: at which training stopped being better; ``None`` for ridge regression
+    :ivar majority: weighted F1 of the most frequent class of training, always; categorical only
     """
 
     name: str
@@ -32,6 +34,7 @@ class VariableScore:
     accuracy: float | None = None
     classes: int | None = None
     epoch: int | None = None
+    majority: float | None = None
 
     @property
     def measure(self) -> str:
@@ -90,20 +93,26 @@ class ProbeReport:
             mean = self.mean(kind)  # type: ignore[arg-type]
             if mean is not None:
                 lines.append(f"| mean over categories | | {measure} | {mean:.3f} | | |")
-        lines += [f"\nLeft out: {name}, {why}." for name, why in self.dropped.items()]
-        return "\n".join(lines)
+        return "\n".join([*lines, *_left_out([self])])
 
 
 def merged(reports: Mapping[str, ProbeReport]) -> str:
     """
-    Several reports side by side, in Markdown: a row for each variable, a column for each report.
+    Several reports side by side, in Markdown: a row for each variable, a column for each report, and one of guesses without
+    features.
 
-    :param reports: by what was probed
+    :param reports: by what was probed, on the same frames
     """
-    names = list(dict.fromkeys(v.name for report in reports.values() for v in report.variables))
+    variables = {v.name: v for report in reports.values() for v in report.variables}
     scores = {title: {v.name: v.score for v in report.variables} for title, report in reports.items()}
-    lines = [f"| variable | {' | '.join(reports)} |", "|---" * (len(reports) + 1) + "|"]
-    for name in names:
-        cells = (f"{scores[title][name]:.3f}" if name in scores[title] else "" for title in reports)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines = [f"| variable | {' | '.join(reports)} | without features | measure |", "|---" * (len(reports) + 3) + "|"]
+    for name, v in variables.items():
+        cells = [f"{scores[title][name]:.3f}" if name in scores[title] else "" for title in reports]
+        lines.append(f"| {name} | {' | '.join(cells)} | {v.baseline:.3f} | {v.measure} |")
+    return "\n".join([*lines, *_left_out(reports.values())])
+
+
+def _left_out(reports: Iterable[ProbeReport]) -> list[str]:
+    """A line for each variable that has no score, and why."""
+    reasons = dict.fromkeys((name, why) for report in reports for name, why in report.dropped.items())
+    return [f"\nLeft out: {name}, {why}." for name, why in reasons]

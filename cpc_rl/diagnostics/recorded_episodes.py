@@ -22,6 +22,11 @@ class RecordedEpisodes(Episodes):
         images = recording.observations
         if isinstance(images, dict) or images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError("Frames to pre-train on from memory must be uint8 images (N, H, W, C), one each.")
+        if images.shape[1] < min(images.shape[2:]):
+            raise ValueError(
+                f"The frames have the shape {images.shape}, which looks like channels first, but frames to pre-train on from "
+                "memory must have them last: np.moveaxis(observations, 1, -1) puts them there."
+            )
         self._images: NDArray[np.uint8] = np.ascontiguousarray(np.moveaxis(images, -1, 1))
         self._actions = np.zeros((len(images), 0), np.float32)
         if action_space is not None:

@@ -2,6 +2,8 @@
 
 import os
 import random
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from cpc_rl.diagnostics.label_sources import Labels, label_reader
@@ -55,12 +58,15 @@ def load_recording(file: str | os.PathLike) -> Recording:
     Read an ``.npz``: ``observations`` (or ``observations/KEY`` of a Dict space), and if they are known ``episodes``,
     ``actions`` and ``labels/NAME``. Without ``episodes`` all frames are of one.
 
-    :raises ValueError: if it cannot be read or has no observations
+    :raises ValueError: if it cannot be read, has no observations, or an array is not one entry for each frame
     """
     try:
-        with np.load(file, allow_pickle=False) as opened:
+        opened = np.load(file, allow_pickle=False)
+        if not isinstance(opened, NpzFile):
+            raise ValueError("it holds one array without a name; np.savez writes several, by their names")
+        with opened:
             arrays = dict(opened)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{file} is not a readable .npz file of arrays: {error}.") from error
     observations: Any = arrays.get("observations")
     if observations is None:
@@ -68,10 +74,17 @@ def load_recording(file: str | os.PathLike) -> Recording:
         observations = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         if not observations:
             raise ValueError(f"{file} has no 'observations', only {', '.join(arrays) or 'nothing'}.")
-    count = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
+    first = next(iter(observations.values())) if isinstance(observations, dict) else observations
+    count = len(np.atleast_1d(first))
+    for key, value in arrays.items():
+        if value.shape[:1] != (count,) and key.partition("/")[0] in ("observations", "episodes", "actions", "labels"):
+            raise ValueError(
+                f"'{key}' in {file} has the shape {value.shape}, but there are {count} frames: it must hold one each."
+            )
     labels = {key.removeprefix("labels/"): value for key, value in arrays.items() if key.startswith("labels/")}
     episodes = arrays.get("episodes", np.zeros(count, np.int64))
-    return Recording(observations, arrays.get("actions", np.zeros((count, 0))), episodes, labels)
+    actions = arrays.get("actions", np.zeros((count, 0)))
+    return Recording(observations, actions[:, None] if actions.ndim == 1 else actions, episodes, labels)
 
 
 def record(

@@ -1,7 +1,6 @@
-"""A finished run, read from its folder: the model, its encoder and the heads that it was trained with."""
+"""A finished run, read from its folder: the model and its encoder."""
 
 import importlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -10,16 +9,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import stable_baselines3
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.diagnostics.features import encoder_of
 from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
-from cpc_rl.objectives import OBJECTIVES, Objective
-from cpc_rl.persistence import stored_state
 
 
 class Subject(NamedTuple):
@@ -56,7 +51,7 @@ def load_model(
     :param path: a run's folder with ``model.zip`` (or, while it trains, ``checkpoints/*/model.zip``), or the file itself
     :param algorithm: such as ``"PPO"``, in any case; found in ``config.yaml`` beside the model if ``None``
     :param encoder: a file of :func:`cpc_rl.save_encoder`, whose weights replace the model's
-    :raises ValueError: if there is no model, or nobody knows its algorithm
+    :raises ValueError: if there is no model, nobody knows its algorithm, or it is none of that algorithm
     """
     file = _model_file(Path(path))
     name = algorithm or _algorithm(file)
@@ -64,33 +59,10 @@ def load_model(
         raise ValueError(
             f"Which algorithm {file} is of is not known, for there is no config.yaml beside it: name it (--algo PPO)."
         )
-    model = _class(name).load(file, device="auto")
+    model = _loaded(_class(name), file)
     if encoder is not None:
         load_encoder(model, encoder)
     return model
-
-
-def load_objectives(model: BaseAlgorithm) -> dict[str, Objective]:
-    """
-    The objectives of the head that rides in a model's zip (of the critic's encoder where there are two), by name.
-
-    :return: empty if the model has none, or one that is not of :data:`cpc_rl.objectives.OBJECTIVES`
-    """
-    stored = stored_state(model)
-    if stored is None or not stored.get("heads"):
-        return {}
-    site = choose_sites(find_sites(model), "critic")[0]
-    entry = stored["heads"].get(site.role) or next(iter(stored["heads"].values()))
-    signature = json.loads(entry["signature"])
-    objectives: dict[str, Objective] = {}
-    for name in entry["state"]["terms"]:  # in the order that they were given in
-        if name in OBJECTIVES and OBJECTIVES[name].__name__ == signature["objectives"][name]:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                objective = OBJECTIVES[name].build(site.encoder, model.action_space, **signature["keywords"].get(name, {}))
-            objective.load_state_dict(entry["state"]["terms"][name]["objective"])
-            objective.generator = torch.Generator(model.device).manual_seed(0)
-            objectives[name] = objective.to(model.device)
-    return objectives
 
 
 def make_env(factory: str | None, env: str | None, keywords: dict[str, Any] | None = None) -> gym.Env:
@@ -155,6 +127,19 @@ def _algorithm(file: Path) -> str | None:
         if isinstance(recipe, dict) and recipe.get("algorithm"):
             return str(recipe["algorithm"])
     return None
+
+
+def _loaded(cls: type[BaseAlgorithm], file: Path) -> BaseAlgorithm:
+    try:
+        return cls.load(file, device="auto")
+    except OSError:
+        raise
+    except Exception as error:  # whatever another algorithm's settings, or a zip of something else, lead to
+        told = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"{file} cannot be read as a model of {cls.__name__} ({told}): it must be a zip that {cls.__name__}.save "
+            "wrote. If it is another algorithm's, name that one (--algo)."
+        ) from error
 
 
 def _class(name: str) -> type[BaseAlgorithm]:

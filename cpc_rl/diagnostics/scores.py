@@ -27,6 +27,23 @@ def f1_scores(labels: NDArray, predictions: NDArray) -> tuple[float, float]:
     return float((f1 * support).sum() / support.sum()), float(f1.mean())
 
 
+def uninformed_f1(train: NDArray, test: NDArray) -> tuple[float, float]:
+    """
+    Weighted F1 of guesses that know how often each class occurs in training, and nothing else.
+
+    Always the commonest class is the most accurate of them, and far from the best by F1, which gives the other classes 0.
+
+    :param train: labels, shape ``(N,)``, int
+    :param test: labels that are guessed, shape ``(M,)``, int
+    :return: that of the commonest class, always; and that of draws in the shares of training (of the counts that are expected)
+    :raises ValueError: if there is nothing to score
+    """
+    classes, counts = np.unique(train, return_counts=True)
+    commonest = f1_scores(test, np.full_like(test, classes[counts.argmax()]))[0]
+    guessed, support = counts / len(train), (test[:, None] == classes).mean(axis=0)  # shares, (C,) each
+    return commonest, float((support * 2 * support * guessed / (support + guessed)).sum())
+
+
 def r2_score(labels: NDArray, predictions: NDArray) -> float:
     """
     Share of the labels' variance that the predictions explain: 1 is perfect, 0 no better than their mean.

@@ -19,7 +19,7 @@ COLUMNS = (
     *("timesteps", "mean_return", "std_return", "episodes", "wall_seconds"),
 )
 FIRST_ARMS = ("none", "aug", "compute")
-OF_THE_ENCODER = ("encoder", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
+OF_THE_ENCODER = ("encoder", "encoder_sha256", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
 UNWRITTEN = "not written down"  # by a run of before there was such a setting
 
 Status = Literal["finished", "unfinished", "failed"]

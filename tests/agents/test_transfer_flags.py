@@ -1,12 +1,15 @@
 """Runs that start from an encoder: what they are called, and what becomes of the encoder, also after a checkpoint."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train_agent
 from agents.configuration import RunConfiguration
+from agents.errors import UserError
 from agents.grid import configure
 from agents.recipe import Recipe
 from agents.run_folder import RunFolder
@@ -120,6 +123,33 @@ def test_a_cut_run_goes_on_frozen_and_thaws_when_it_should(pretrained: Path, tmp
 
 def test_a_folder_of_before_these_settings_is_read(tmp_path: Path) -> None:
     values = tiny_configuration("ppo", "none").as_dict()
-    for name in ("encoder_train", "unfreeze_at", "lr_scale", "envpool"):
+    for name in ("encoder_train", "unfreeze_at", "lr_scale", "envpool", "encoder_sha256"):
         del values[name]
     assert RunConfiguration.from_dict(values, "config.yaml") == tiny_configuration("ppo", "none")
+
+
+def test_a_file_with_other_contents_is_another_configuration(
+    tiny_recipes: None, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "atc.safetensors"
+    shutil.copy(pretrained, file)
+    words = f"--env {IMAGES} --objective none --device cpu --vec dummy --timesteps 16 --eval-freq 16 --eval-episodes 1".split()
+    words += ["--encoder", str(file), "--log-dir", str(tmp_path / "runs")]
+    assert train_agent.main(words) == train_agent.main(words) == 0
+    assert "is finished; --overwrite trains it anew" in capsys.readouterr().out
+    (run,) = configure(Arguments(env=IMAGES, objective=("none",), encoder=file))
+    save_file({name: 2 * tensor for name, tensor in load_file(file).items()}, file)
+    assert train_agent.main(words) == 2
+    assert "holds a run with another configuration: encoder_sha256 is" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds another encoder than when this run was configured"):
+        tiny_run(tmp_path / "later", run)
+    assert not (tmp_path / "later").exists()
+
+
+def test_an_earlier_run_that_does_not_know_the_contents_is_the_same_run() -> None:
+    earlier = tiny_configuration("ppo", "none@atc", encoder="atc.safetensors")
+    now = replace(earlier, encoder_sha256="abc")
+    assert now.differences(earlier) == []
+    assert len(now.differences(replace(earlier, encoder_sha256="def"))) == 1
+    assert len(now.differences(replace(earlier, encoder="other.safetensors"))) == 1
+    assert len(now.differences(tiny_configuration("ppo", "none@atc"))) == 2

@@ -77,7 +77,8 @@ def test_a_result_is_computed_once_and_only_for_its_settings(tmp_path):
 
 def test_the_table_has_ours_and_theirs():
     def report(*scores):
-        variables = [{"categories": [str(n % 2)], "baseline": 0.1 + 0.2 * (n % 2)} for n in range(len(scores))]
+        guesses = [{"baseline": 0.5, "majority": 0.1}, {"baseline": 0.3}]  # the second as in files of before there were both
+        variables = [{"categories": [str(n)], **guesses[n]} for n in range(len(scores))]
         return {"mean": {"categorical": float(np.mean(scores))}, "variables": variables}
 
     found = {"pong": {"random": report(0.2, 0.4), "stdim": report(0.8, 0.9)}, "boxing": {"random": report(0.5, 0.5)}}

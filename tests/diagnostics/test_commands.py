@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
-from cpc_rl import ContrastiveCallback, encode, save_encoder
+from cpc_rl import ContrastiveCallback, Negatives, encode, save_encoder
+from cpc_rl.augment import Compose, RandomResizedCrop, RandomShift
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
 from cpc_rl.diagnostics.cli_look import run as look
 from cpc_rl.diagnostics.cli_probe import ProbeArguments
@@ -17,7 +20,8 @@ from cpc_rl.diagnostics.features import encode_all, encoder_of
 from cpc_rl.diagnostics.frame_windows import windows_of
 from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
-from cpc_rl.diagnostics.saved_run import Subject, load_model, load_objectives, load_subject
+from cpc_rl.diagnostics.saved_heads import load_objectives, read_back
+from cpc_rl.diagnostics.saved_run import Subject, load_model, load_subject
 from tests.algorithms import make_model, same_parameters
 from tests.stamped_env import StampedEnv, read_stamps
 
@@ -46,12 +50,63 @@ def test_the_heads_come_back_as_they_were(run):
     folder, model, callback = run
     loaded = load_model(folder)
     assert type(loaded) is type(model) and same_parameters(loaded, model)
-    objectives = load_objectives(loaded)
-    assert list(objectives) == ["cpc", "byol"] and objectives["cpc"].horizon == 2
+    objectives, left_out = load_objectives(loaded)
+    assert left_out == {} and list(objectives) == ["cpc", "byol"] and objectives["cpc"].horizon == 2
     for name, objective in objectives.items():
         mine, theirs = objective.state_dict(), callback.heads["shared"].terms[name].objective.state_dict()
         assert mine.keys() == theirs.keys() and all((mine[key] == theirs[key]).all() for key in mine)
-    assert load_objectives(make_model("PPO")) == {}
+    assert load_objectives(make_model("PPO")) == ({}, {})
+
+
+KEYWORDS = [
+    {"augment": RandomShift(2)},
+    {"augment": [RandomShift(2), "intensity", {"cutout": None}]},
+    {"augment": Compose([RandomShift(2), RandomResizedCrop((0.5, 1.0))])},
+    {"negatives": Negatives("batch", exclude_near=2), "augment": None},
+]
+
+
+@pytest.mark.parametrize("keywords", KEYWORDS, ids=str)
+def test_keywords_that_were_objects_are_made_again(keywords):
+    model = make_model("PPO")
+    callback = ContrastiveCallback("curl", keywords, batch_size=8)
+    model.learn(32, callback=callback)
+    (mine,), (theirs,) = load_objectives(model)[0].values(), callback.heads["shared"].terms.values()
+    assert mine.augmentation == theirs.objective.augmentation and mine.negatives == theirs.objective.negatives
+
+
+def test_texts_are_parsed_and_never_run():
+    for text in ("random_shift+intensity", "batch", "print(1)", "Negatives(print(1))", "Negatives(source=open('x'))", "(", ""):
+        assert read_back(text) == text
+    assert read_back({"a": [3, None, "Negatives(share=0.5)"]}) == {"a": [3, None, Negatives(share=0.5)]}
+
+
+def unknown_augmentation(images, generator=None):
+    return images
+
+
+def test_a_head_that_cannot_be_made_again_costs_the_page_its_part_alone(tmp_path):
+    model = make_model("PPO")
+    model.learn(
+        32, callback=ContrastiveCallback({"curl": 1, "byol": 1}, {"curl": {"augment": unknown_augmentation}}, batch_size=8)
+    )
+    model.save(tmp_path / "model.zip")
+    common = {"algo": "ppo", "env_factory": FACTORY, "env": "Stamped", "projector": False}
+    text = look(LookArguments(tmp_path / "model.zip", frames=60, **common)).read_text()
+    assert "<h2>The head curl</h2>" in text and "are not shown: a model" in text and "unknown_augmentation" in text
+    assert "Pairs of byol" in text and "Pairs of curl" not in text
+
+
+def test_a_seed_fixes_what_the_policy_draws_and_changes_nothing_else(run):
+    import torch
+
+    common = {"env_factory": FACTORY, "frames": 40, "policy": "model", "seed": 5}
+    recorded, subject = [], load_subject(run[0])
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        recorded.append(LookArguments(run[0], **common).frames_of(subject))
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(noise)))
+    np.testing.assert_array_equal(recorded[0].actions, recorded[1].actions)
 
 
 class Tags(HTMLParser):
@@ -113,6 +168,38 @@ def test_recordings_go_through_a_file(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(ValueError, match="has no 'observations', only x"):
         load_recording(tmp_path / "other.npz")
+
+
+def test_files_of_frames_that_are_none_are_said(tmp_path):
+    whole = record(stamped(), 40, labels=["attr:step_index"]).save(tmp_path / "whole.npz").read_bytes()
+    np.savez(tmp_path / "short.npz", observations=np.zeros((6, 8, 8, 3), np.uint8), episodes=np.zeros(5, np.int64))
+    np.savez(tmp_path / "point.npz", observations=np.uint8(3))
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "scratched.npz").write_bytes(whole[:2000] + bytes(100) + whole[2100:])
+    said = {"short.npz": r"'episodes' in .* has the shape \(5,\), but there are 6 frames", "point.npz": r"has the shape \(\)"}
+    for name in ("short.npz", "point.npz", "one.npy", "cut.npz", "scratched.npz", "absent.npz"):
+        with pytest.raises(ValueError, match=said.get(name, "not a readable .npz file")):
+            load_recording(tmp_path / name)
+
+
+def test_one_number_for_each_action_will_do(tmp_path):
+    np.savez(tmp_path / "flat.npz", observations=np.zeros((6, 8, 8, 3), np.uint8), actions=np.arange(6))
+    assert load_recording(tmp_path / "flat.npz").actions.tolist() == [[n] for n in range(6)]
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "ars", "sac", "recurrentppo"])
+def test_a_model_of_another_algorithm_is_said(run, algorithm):
+    with pytest.raises(ValueError, match=r"cannot be read as a model of .*name that one \(--algo\)"):
+        load_model(run[0], algorithm)
+
+
+def test_a_zip_that_is_no_model_is_said(tmp_path):
+    np.savez(tmp_path / "frames.npz", observations=np.zeros((6, 8, 8, 3), np.uint8))
+    (tmp_path / "text.zip").write_text("no")
+    for name in ("frames.npz", "text.zip"):
+        with pytest.raises(ValueError, match="cannot be read as a model of PPO"):
+            load_model(tmp_path / name, "ppo")
 
 
 def test_windows_of_a_recording_stay_in_their_episodes():
@@ -179,6 +266,15 @@ def test_what_is_missing_is_said(run, tmp_path):
         look(LookArguments(folder, env_factory=FACTORY, env_kwargs="{size: 3}"))
 
 
+def test_uint8_frames_for_an_encoder_of_normalised_ones_are_refused(tmp_path):
+    kwargs = {"normalize_images": False, "features_extractor_kwargs": {"features_dim": 16, "normalized_image": True}}
+    env = VecNormalize(VecTransposeImage(DummyVecEnv([stamped])))
+    PPO("CnnPolicy", env, n_steps=8, batch_size=8, policy_kwargs=kwargs).save(tmp_path / "model.zip")
+    common = {"algo": "ppo", "env_factory": FACTORY, "frames": 20, "labels": ["attr:step_index"]}
+    with pytest.raises(ValueError, match="but the frames are uint8 images: make them as they were in training"):
+        run_probe(ProbeArguments(tmp_path / "model.zip", **common))
+
+
 def grey(name):
     """Another number of colours than the models have, and of which no stack has it."""
     return StampedEnv(channels_last=True, shape=(2, 36, 36))
@@ -204,3 +300,5 @@ def test_recordings_are_data_to_pre_train_on():
     assert RecordedEpisodes(record(env, 9)).read(0, 0, 2).actions.shape == (1, 0)
     with pytest.raises(ValueError, match="must be uint8 images"):
         RecordedEpisodes(Recording(np.zeros((4, 8, 8, 1)), np.zeros((4, 0)), np.zeros(4, np.int64), {}))
+    with pytest.raises(ValueError, match=r"np.moveaxis\(observations, 1, -1\)"):
+        RecordedEpisodes(Recording(np.zeros((4, 3, 40, 40), np.uint8), np.zeros((4, 0)), np.zeros(4, np.int64), {}))

@@ -7,7 +7,7 @@ from torch import nn
 
 from cpc_rl.diagnostics.probe_bank import ProbeBank, cross_entropies, fit, predict, squared_errors
 from cpc_rl.diagnostics.ridge import ridge
-from cpc_rl.diagnostics.scores import f1_scores, r2_score
+from cpc_rl.diagnostics.scores import f1_scores, r2_score, uninformed_f1
 from cpc_rl.diagnostics.splits import label_entropy, split_episodes, without_duplicates
 
 
@@ -33,6 +33,17 @@ def test_f1_equals_counting_also_where_a_class_is_never_or_only_guessed():
     assert f1_scores(labels, labels) == (1.0, 1.0)
     with pytest.raises(ValueError, match="as many predictions"):
         f1_scores(labels, guesses[:3])
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.2, 0.1), (0.05, 0.95)])
+def test_draws_score_as_is_said_and_more_than_the_commonest_class_where_there_is_no_common_one(shares):
+    rng = np.random.default_rng(0)
+    train, test = rng.choice(len(shares), 500, p=shares), rng.choice(len(shares) + 1, 400, p=[*np.multiply(shares, 0.9), 0.1])
+    commonest, drawn = uninformed_f1(train, test)
+    assert commonest == f1_scores(test, np.full(400, np.bincount(train).argmax()))[0]
+    draws = [f1_scores(test, rng.choice(train, 400))[0] for _ in range(200)]
+    assert drawn == pytest.approx(np.mean(draws), abs=0.005)
+    assert (drawn > commonest) == (shares == (0.5, 0.5))
 
 
 def test_r2_equals_its_definition():
