@@ -118,7 +118,7 @@ def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:
 def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, tell: Teller) -> Any:
     observation, info = env.reset(seed=seed)
     policy.reset()
-    observations, told = [observation], [tell(info)]
+    observations, told = [_copied(observation)], [_copied(tell(info))]
     actions: list[Any] = []
     rewards: list[float] = []
     terminations: list[bool] = []
@@ -128,9 +128,9 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed:
         action = policy(observation)
         observation, reward, terminated, truncated, info = env.step(action)
         cut = len(rewards) + 1 == most and not terminated
-        observations.append(observation)
-        told.append(tell(info))
-        actions.append(action)
+        observations.append(_copied(observation))
+        told.append(_copied(tell(info)))
+        actions.append(_copied(action))
         rewards.append(float(reward))
         terminations.append(bool(terminated))
         truncations.append(bool(truncated or cut))
@@ -145,6 +145,15 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed:
         truncations=np.array(truncations),
         infos=_columns(told),
     )
+
+
+def _copied(value: Any) -> Any:
+    """With arrays of its own: many environments write each step into the arrays that they gave for the last one."""
+    if isinstance(value, Mapping):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_copied(inner) for inner in value)
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _frame_by_frame(file: Path, episode: str, observations: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -96,6 +97,35 @@ def test_continuous_actions_and_dicts(tmp_path: Path) -> None:
     assert isinstance(segment.observations, dict) and segment.observations["eye"].shape == (7, 3, 36, 40)
     assert set(segment.observations) == {"eye"}
     assert np.allclose(segment.actions[:, 0], (segment.rewards - 1) / 3, atol=1e-6)  # -2 .. 4 to -1 .. 1
+
+
+class Reusing(gymnasium.Env):
+    """Gives the same arrays at every step, with the step's number in them."""
+
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict({"eye": spaces.Box(0, 255, (36, 36, 1), np.uint8)})
+
+    def __init__(self) -> None:
+        self.seen, self.told = {"eye": np.zeros((36, 36, 1), np.uint8)}, {"at": np.zeros(2)}
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        self.seen["eye"][:], self.told["at"][:] = 0, 0
+        return self.seen, self.told
+
+    def step(self, action: int) -> tuple[dict, float, bool, bool, dict]:
+        self.seen["eye"] += 1
+        self.told["at"] += 1
+        return self.seen, 0.0, False, False, self.told
+
+
+def test_arrays_that_an_environment_uses_again_are_stored_as_they_were(tmp_path: Path) -> None:
+    env = Reusing()
+    folder = collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data", infos=True).folder
+    read = MinariEpisodes(folder).read(0, 0, 6).observations
+    assert isinstance(read, dict) and read["eye"].mean(axis=(1, 2, 3)).tolist() == [0, 1, 2, 3, 4, 5]
+    with h5py.File(folder / "data" / "main_data.hdf5") as file:
+        assert file["episode_0"]["infos"]["at"][:, 1].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_recording_that_fails_leaves_nothing(tmp_path: Path) -> None:
