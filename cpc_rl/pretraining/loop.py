@@ -1,6 +1,5 @@
 """``pretrain``: an encoder from recorded images alone, without a reward."""
 
-import json
 import os
 import sys
 import time
@@ -27,9 +26,9 @@ from cpc_rl.pretraining.opening import Data, open_dataset, stacked
 from cpc_rl.pretraining.probing import has_labels
 from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
+from cpc_rl.pretraining.signature import signature
 from cpc_rl.pretraining.training import Learner, Training, stem
 from cpc_rl.settings import Choice, HeadSettings
-from cpc_rl.stable_text import stable_text
 from cpc_rl.windows import shorten
 
 
@@ -88,14 +87,16 @@ def pretrain(
     with processes(device):
         encoder = _encoder(data.observation_space, make, keywords, settings, device)
         learner = Learner(encoder, choice, data.action_space, settings)
-        signature = _signature(settings, choice, learner, make, keywords, data)
+        identity = signature(choice, learner, make, keywords, data, frame_stack)
         out.mkdir(parents=True, exist_ok=True)
-        state = load_checkpoint(out / "checkpoint.pt", signature)
+        state = load_checkpoint(out / "checkpoint.pt", identity)
         first = 0
         if state is not None:
             learner.load_state_dict(state["learner"])
             first = state["step"]
-        skipped = _train(learner, data, first, out, signature, verbose)
+            if first == settings.steps and verbose:
+                say(f"The training in {out} is finished already, and nothing of it is done again.")
+        skipped = _train(learner, data, first, out, identity, verbose)
         file = out / "encoder.safetensors"
         if rank() == 0:
             write_encoder(stem(encoder), file, keywords=keywords, observation_space=data.observation_space)
@@ -111,7 +112,7 @@ def pretrain(
     return Pretrained(file, skipped, report)
 
 
-def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:
+def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, verbose: int) -> list[str]:
     settings = learner.training
     monitors = Monitors(list(learner.objectives)).by_name
     skipped = dict.fromkeys(data.skipped)
@@ -139,7 +140,7 @@ def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, 
                     say(progress_line(done, settings.steps, logger.name_to_value))
                 logger.dump(done)
             if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
-                state = {"signature": signature, "step": done, "learner": learner.state_dict()}
+                state = {"signature": identity, "step": done, "learner": learner.state_dict()}
                 save_checkpoint(state, out / "checkpoint.pt")
     if world_size() > 1:
         everyone: list[Any] = [None] * world_size()
@@ -164,28 +165,6 @@ def _encoder(
     if device.type == "cpu":  # convolutions learn faster so there (benchmarks/channels_last.md)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors alone
     return encoder
-
-
-def _signature(
-    training: Training,
-    choice: HeadSettings,
-    learner: Learner,
-    make: type[BaseFeaturesExtractor],
-    keywords: Mapping[str, Any],
-    data: Data,
-) -> str:
-    """A text that is the same for two runs of which one can go on where the other stopped."""
-    content = {
-        "training": training.identity,
-        "objectives": {name: type(objective).__name__ for name, objective in learner.objectives.items()},
-        "weights": choice.weights,
-        "keywords": choice.keywords,
-        "extractor": f"{make.__module__}.{make.__qualname__}",
-        "extractor_keywords": dict(keywords),
-        "frames": int(data.lengths.sum()) if isinstance(data, Episodes) else data.windows.replay_buffer.size(),
-        "observations": str(data.observation_space),
-    }
-    return json.dumps(content, default=stable_text, sort_keys=True)
 
 
 def _device(device: torch.device | str) -> torch.device:

@@ -18,9 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cpc_rl import NatureExtractor, encode, load_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.pretraining import MinariEpisodes, Training, pretrain
+from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.episodes import Episodes, Segment
 from cpc_rl.pretraining.loop import Pretrained
 from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
+from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.training import Learner
 from tests.pretraining.toy import Rolling, rolling_data
 
@@ -110,6 +112,40 @@ def test_a_checkpoint_of_other_settings_is_refused(recorded: Path, tmp_path: Pat
     with pytest.raises(ValueError, match="no checkpoint that can be read"):
         pretrain(recorded, "curl", out=tmp_path, **KWARGS)
     assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
+
+
+def test_other_data_in_the_same_folder_are_refused_and_a_finished_run_says_so(
+    recorded: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As many frames of the same kind, in episodes of the same lengths: only what they show tells them apart."""
+    done = pretrain(recorded, "curl", out=tmp_path / "run", **KWARGS)
+    before = done.encoder.read_bytes()
+    env = Rolling()
+    other = collect(env, RandomPolicy(env.action_space), steps=400, out=tmp_path / "other", seed=100).folder
+    for data, settings, text in [
+        (other, {}, 'data: then "[0-9a-f]{16}", now'),
+        (recorded, {"frame_stack": 2}, "frame_stack: then 1, now 2"),
+    ]:
+        with pytest.raises(ValueError, match=f"with other settings or other data than those of now.*{text}"):
+            pretrain(data, "curl", out=tmp_path / "run", **settings, **KWARGS)
+    assert done.encoder.read_bytes() == before
+    copy = shutil.copytree(recorded, tmp_path / "copy")
+    pretrain(copy, "curl", out=tmp_path / "run", **{**KWARGS, "verbose": 1})
+    assert "is finished already" in capfd.readouterr().err
+
+
+def test_a_checkpoint_without_its_data_or_of_something_else_is_refused(recorded: Path, tmp_path: Path) -> None:
+    pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    file = tmp_path / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    earlier = json.loads(state["signature"])
+    del earlier["data"]
+    torch.save({**state, "signature": json.dumps(earlier)}, file)
+    with pytest.raises(ValueError, match="data: an earlier version did not write it down"):
+        pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    torch.save({"weights": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint of a pre-training"):
+        pretrain(recorded, "curl", out=tmp_path, **KWARGS)
 
 
 @pytest.mark.parametrize("settings", [{"accumulate": 4}, {"workers": 2}, {"log_every": 1, "checkpoint_every": 1}])
