@@ -74,6 +74,8 @@ class MinariEpisodes(Episodes):
             actions = np.zeros((stop - start - 1, 0), dtype=np.float32)
         else:
             actions = _encoded(taken, self.action_space)
+        if not all(np.isfinite(values).all() for values in (*frames.values(), actions, rewards)):
+            raise DamagedError(f"{self.file}, {name}: numbers that are not finite in the steps {start} to {stop - 1}")
         return Segment(self._images(frames), actions, rewards)
 
     def labels(self, episode: int) -> dict[str, NDArray]:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from cpc_rl.pretraining import ImageEpisodes, MinariEpisodes, ReplayData, open_dataset
 from cpc_rl.pretraining.batches import Batch, EpisodeBatches
+from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.episodes import ChannelsFirst
 from cpc_rl.pretraining.opening import stacked
+from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 from cpc_rl.pretraining.starts import Starts
 from tests.pretraining.toy import MOVES, rolling_data
@@ -126,6 +128,37 @@ def test_a_damaged_episode_is_named_and_skipped(recorded: Path, tmp_path: Path) 
     data = MinariEpisodes(folder)
     assert len(data.lengths) == 13
     assert [text.split(", ")[1].split(":")[0] for text in data.skipped] == ["episode_3", "episode_5"]
+
+
+class Smooth(gymnasium.Env):
+    """Float images, whose frames tell the step, and two numbers as actions; episodes of 7 steps."""
+
+    observation_space, action_space = spaces.Box(0, 1, (36, 36, 1), np.float32), spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.at = 0
+        return np.zeros((36, 36, 1), np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.at += 1
+        return np.full((36, 36, 1), self.at / 10, np.float32), 0.0, self.at == 7, False, {}
+
+
+def test_frames_and_actions_that_are_not_finite_are_named_and_skipped(tmp_path: Path) -> None:
+    env = Smooth()
+    folder = collect(env, RandomPolicy(env.action_space), steps=28, out=tmp_path / "data").folder
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        file["episode_2"]["observations"][4, 3, 3, 0] = np.nan
+        file["episode_3"]["actions"][0, 0] = np.nan
+    batches = EpisodeBatches(MinariEpisodes(folder), 16, 1)
+    read = list(batches.stream(0, 6, workers=0))
+    assert all(torch.isfinite(images(batch)).all() and torch.isfinite(batch.windows.actions).all() for batch in read)
+    named = {text.partition("main_data.hdf5, ")[2] for batch in read for text in batch.skipped}
+    assert named == {
+        f"episode_{place}: numbers that are not finite in the steps {first} to {first + 1}"
+        for place, first in ((2, 3), (2, 4), (3, 0))
+    }
 
 
 def test_a_half_written_file_says_so(recorded: Path, tmp_path: Path) -> None:

@@ -114,6 +114,32 @@ def test_a_checkpoint_of_other_settings_is_refused(recorded: Path, tmp_path: Pat
     assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_its_checkpoint(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Each log entry reads the features as well: whatever is logged, the sentence comes first."""
+    real = Learner.gradient
+
+    def gradient(self: Learner, windows: Any, step: int = 0) -> Any:
+        loss, metrics = real(self, windows, step)
+        if step == 4:
+            next(p.grad for p in self.encoder.parameters() if p.grad is not None).view(-1)[0] = torch.inf
+            loss = loss * torch.nan if broken == "loss" else loss
+        return loss, metrics
+
+    monkeypatch.setattr(Learner, "gradient", gradient)
+    with pytest.raises(ValueError, match="The loss of step 4, or its gradient, is not a finite number"):
+        pretrain(recorded, "curl", out=tmp_path, checkpoint_every=1, **KWARGS)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 4 and all(value.isfinite().all() for value in state["learner"]["encoder"].values())
+
+
+def test_a_learning_rate_that_is_far_too_large_ends_with_a_sentence(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Make the learning rate smaller \(it is 1e\+20\)"):
+        pretrain(recorded, "simclr", out=tmp_path, learning_rate=1e20, **KWARGS)
+
+
 def test_other_data_in_the_same_folder_are_refused_and_a_finished_run_says_so(
     recorded: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +290,27 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
     assert all(a > b for a, b in pairwise(shares[9:]))
 
 
+def test_what_is_not_given_fits_the_optimiser_and_the_steps() -> None:
+    assert [Training(optimizer=name).highest_rate for name in ("adamw", "lars")] == [1e-3, 1.0]  # type: ignore[arg-type]
+    assert Training(optimizer="lars", learning_rate=0.2).highest_rate == 0.2
+    assert [Training(steps=steps).warmup_steps for steps in (1, 300, 10_000)] == [0, 30, 500]
+    assert Training(steps=300).identity == Training(steps=300, learning_rate=1e-3, warmup=30).identity
+    with pytest.raises(ValueError, match="warmup is 300 with 300 steps"):
+        Training(steps=300, warmup=300)
+
+
+def test_lars_moves_the_weights_with_what_is_not_given(recorded: Path, tmp_path: Path) -> None:
+    """By some percent in 40 steps, as AdamW does; at the rate of AdamW it would be by less than a thousandth."""
+    settings = {**KWARGS, "steps": 40, "warmup": None}
+    done = pretrain(recorded, "simclr", out=tmp_path, optimizer="lars", **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = NatureExtractor(MinariEpisodes(recorded).observation_space, 32).state_dict()  # type: ignore[arg-type]
+    for name, trained in load_file(done.encoder).items():
+        if trained.ndim > 1:
+            assert (trained - fresh[name]).norm() > 0.01 * fresh[name].norm(), name
+
+
 def test_lars_is_the_papers_step() -> None:
     w, b = torch.nn.Parameter(torch.tensor([[3.0, 4.0]])), torch.nn.Parameter(torch.tensor([1.0]))
     optimizer = LARS([w, b], lr=0.5, weight_decay=0.1, momentum=0.9, trust=0.01)
@@ -286,6 +333,7 @@ def test_what_makes_no_sense_is_refused(recorded: Path, tmp_path: Path) -> None:
         ({"optimizer": "sgd"}, "adamw, lars"),
         ({"precision": "fp8"}, "'float32' or 'bf16'"),
         ({"learning_rate": 0.0}, "above 0"),
+        ({"learning_rate": float("nan")}, "above 0"),
     ]:
         with pytest.raises(ValueError, match=text):
             Training(**wrong)  # type: ignore[arg-type]
