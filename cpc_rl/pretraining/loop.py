@@ -23,7 +23,6 @@ from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
 from cpc_rl.pretraining.feeding import batches, whole_batch
 from cpc_rl.pretraining.opening import Data, open_dataset, stacked
-from cpc_rl.pretraining.probing import has_labels
 from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
 from cpc_rl.pretraining.signature import signature
@@ -106,7 +105,7 @@ def pretrain(
     if world_size() > 1 or int(os.environ.get("RANK", "0")) == 0:  # all processes of a group that the caller goes on with
         if skipped and verbose:
             say(f"{len(skipped)} damaged files or episodes were skipped.")
-        if settings.probe_frames > 0 and isinstance(data, Episodes) and has_labels(data):
+        if settings.probe_frames > 0 and isinstance(data, Episodes):
             fresh = _encoder(data.observation_space, make, keywords, settings, device)
             report = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
     return Pretrained(file, skipped, report)

@@ -130,6 +130,39 @@ def test_a_damaged_episode_is_named_and_skipped(recorded: Path, tmp_path: Path) 
     assert [text.split(", ")[1].split(":")[0] for text in data.skipped] == ["episode_3", "episode_5"]
 
 
+def replaced(group: h5py.Group, name: str, values: Any) -> None:
+    del group[name]
+    group[name] = values
+
+
+def test_what_does_not_fit_together_is_named_and_skipped(recorded: Path, tmp_path: Path) -> None:
+    """In the order of the episodes: fewer actions than rewards, images of another size, others that are floats."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(recorded, folder)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        replaced(file["episode_2"], "actions", file["episode_2"]["actions"][:5])
+        replaced(file["episode_3"], "observations", file["episode_3"]["observations"][:, :30])
+        replaced(file["episode_4"], "observations", file["episode_4"]["observations"][:].astype(np.float32))
+        file["episode_5"]["actions"][2] = 4
+        file["episode_6"]["actions"][2] = -1
+    data = MinariEpisodes(folder)
+    told = [text.partition("main_data.hdf5, ")[2] for text in data.skipped]
+    assert told[0] == "episode_2: its actions are not as many as its rewards"
+    assert told[1].startswith("episode_3: its frames are uint8 of shape (30, 36, 1), but they should be Box(0, 255, (36, 36")
+    assert told[2].startswith("episode_4: its frames are float32") and len(told) == 3 and len(data.lengths) == 12
+    read = list(EpisodeBatches(data, 32, 2).stream(0, 6, workers=0))
+    named = {text.partition("main_data.hdf5, ")[2] for batch in read for text in batch.skipped}
+    assert named == {f"episode_{number}: an action that is not of Discrete(4)" for number in (5, 6)}
+
+
+def test_a_sentence_from_a_worker_comes_without_its_traceback(pictures: Path) -> None:
+    for file in pictures.rglob("*.png"):
+        file.write_bytes(b"no image")
+    batches = EpisodeBatches(ImageEpisodes(pictures, image_size=(36, 36)), 8, 2)
+    with pytest.raises(ValueError, match=r"^100 windows one after the other could not be read, the last one because of .*$"):
+        next(batches.stream(0, 2, workers=1))
+
+
 class Smooth(gymnasium.Env):
     """Float images, whose frames tell the step, and two numbers as actions; episodes of 7 steps."""
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -268,6 +269,28 @@ def test_labels_that_were_recorded_end_in_a_probe_report(tmp_path: Path, capfd: 
         scores = {variable["name"]: variable["score"] for variable in found[encoder]["variables"]}
         assert scores["brightness"] > 0.99 and scores["steps"] < 0.35
     assert "| variable | trained | untrained |" in capfd.readouterr().out
+
+
+def test_episodes_without_the_labels_of_the_others_are_named_and_not_probed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
+    with h5py.File(data / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0"]["infos"]["labels"]
+        del file["episode_3"]["infos"]["labels"]["steps"]
+        short = file["episode_5"]["infos"]["labels"]["steps"][:4]
+        del file["episode_5"]["infos"]["labels"]["steps"]
+        file["episode_5"]["infos"]["labels"]["steps"] = short
+    done = pretrain(data, "curl", Fields, out=tmp_path / "run", **SHORT, probe_frames=600)
+    assert done.report is not None
+    found = {v["name"]: v["score"] for v in json.loads(done.report.read_text())["trained"]["variables"]}
+    assert found["brightness"] > 0.99 and "steps" in found
+    told = [line.partition("main_data.hdf5, ")[2] for line in capfd.readouterr().err.splitlines() if "not probed: " in line]
+    assert told == [
+        "episode_5, labels: steps are not as many as the frames",
+        "episode_0 has no labels, but others have brightness, steps",
+        "episode_3 has the labels brightness, but others have brightness, steps",
+    ]
 
 
 def test_several_images_have_an_extractor_each_named_as_a_policy_names_them(tmp_path: Path) -> None:
