@@ -99,6 +99,71 @@ def test_continuous_actions_and_dicts(tmp_path: Path) -> None:
     assert np.allclose(segment.actions[:, 0], (segment.rewards - 1) / 3, atol=1e-6)  # -2 .. 4 to -1 .. 1
 
 
+class Camera(gymnasium.Env):
+    """A Dict of an image, a vector and a text."""
+
+    observation_space = spaces.Dict(
+        {"eye": spaces.Box(0, 255, (36, 40, 3), np.uint8), "speed": spaces.Box(-1, 1, (2,)), "mission": spaces.Text(9)}
+    )
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: int) -> tuple[dict, float, bool, bool, dict]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+class Seen(gymnasium.ObservationWrapper):
+    """The camera's numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(Camera())
+        self.observation_space = spaces.Dict({key: Camera.observation_space[key] for key in ("eye", "speed")})
+
+    def observation(self, observation: dict) -> dict:
+        return {key: observation[key] for key in ("eye", "speed")}
+
+
+def test_a_model_of_dict_observations_acts_though_its_images_are_turned(tmp_path: Path) -> None:
+    env = Seen()
+    model = PPO("MultiInputPolicy", env, n_steps=4, batch_size=4, device="cpu")
+    assert model.observation_space["eye"].shape == (3, 36, 40)  # type: ignore[index]
+    model.save(tmp_path / "model.zip")
+    done = collect(env, make_policy(str(tmp_path / "model.zip"), "ppo", env), steps=5, out=tmp_path / "data")
+    assert MinariEpisodes(done.folder).lengths.tolist() == [6] and done.left_out == ()
+
+
+def test_texts_are_left_out_and_named(tmp_path: Path) -> None:
+    env = Camera()
+    done = collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data")
+    assert done.left_out == ("mission",)
+    data = MinariEpisodes(done.folder)
+    assert data.observation_space == spaces.Dict({"eye": spaces.Box(0, 255, (3, 36, 40), np.uint8)})
+    with h5py.File(data.file) as file:
+        assert set(file["episode_0"]["observations"]) == {"eye", "speed"}
+    env.action_space = spaces.Text(3)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="actions are not numbers"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "other")
+
+
+def test_an_environment_that_is_registered_by_its_class_is_recorded(tmp_path: Path) -> None:
+    gymnasium.register("RollingByClass-v0", Rolling)
+    try:
+        env = make_environment("RollingByClass-v0")
+        assert collect(env, RandomPolicy(env.action_space), steps=9, out=tmp_path / "data").episodes == 2
+    finally:
+        gymnasium.registry.pop("RollingByClass-v0")
+
+
+def test_jpeg_of_other_images_than_grey_and_rgb_is_refused(tmp_path: Path) -> None:
+    env = Rolling()
+    with pytest.raises(ValueError, match=r"shape \(H, W\) or \(H, W, 3\), but the environment's have \(36, 36, 1\)"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data", jpeg=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 class Reusing(gymnasium.Env):
     """Gives the same arrays at every step, with the step's number in them."""
 
