@@ -1,13 +1,16 @@
 """Recorded data: what is read is what was recorded, windows stay in their episodes, what is damaged is named and skipped."""
 
 import pickle
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import cv2
 import gymnasium
 import h5py
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor
 from cpc_rl.pretraining import ImageEpisodes, MinariEpisodes, ReplayData, open_dataset
 from cpc_rl.pretraining.batches import Batch, EpisodeBatches
 from cpc_rl.pretraining.collect import collect
-from cpc_rl.pretraining.episodes import ChannelsFirst
+from cpc_rl.pretraining.episodes import ChannelsFirst, DamagedError
 from cpc_rl.pretraining.opening import stacked
 from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
@@ -252,6 +255,43 @@ def test_videos(tmp_path: Path) -> None:
         frames = data.read(0, start, stop).observations
         assert isinstance(frames, np.ndarray) and frames.shape == (stop - start, 1, 48, 64)
         assert np.abs(frames.mean(axis=(1, 2, 3)) - 12 * np.arange(start, stop)).max() < 4  # JPEG loses a little
+
+
+def test_images_of_more_than_8_bits_and_of_several_pages_are_refused(tmp_path: Path) -> None:
+    for folder, image in (("deep", np.full((36, 40), 4095, np.uint16)), ("real", np.full((36, 40), 0.5, np.float32))):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.tiff"), image)
+        with pytest.raises(ValueError, match=rf"a\.tiff: its numbers are {image.dtype}, but images of 8 bits are read: scale"):
+            ImageEpisodes(tmp_path / folder)
+    cv2.imwrite(str(tmp_path / "deep" / "b.png"), np.zeros((36, 40, 3), np.uint8))
+    cv2.imwritemulti(str(tmp_path / "deep" / "c.tif"), [np.full((36, 40), number, np.uint8) for number in range(6)])
+    data = ImageEpisodes(tmp_path / "deep")
+    assert data.lengths.tolist() == [3] and data.read(0, 1, 2).observations.shape == (1, 3, 36, 40)  # type: ignore[union-attr]
+    with pytest.raises(DamagedError, match="it holds 6 images, but one a file is read"):
+        data.read(0, 2, 3)
+
+
+def encoded(file: Path, *options: str) -> None:
+    """A video of 60 frames whose brightness is 4 times their number."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "64x64"]
+    frames = b"".join(np.full((64, 64), 4 * number, np.uint8).tobytes() for number in range(60))
+    subprocess.run([*command, "-r", "30", "-i", "-", *options, str(file)], input=frames, check=True)
+
+
+def test_videos_whose_frames_cannot_be_found_by_number_are_refused(tmp_path: Path) -> None:
+    slower = ["-vf", "setpts='if(lt(N,30),N,30+(N-30)*3)/30/TB'", "-fps_mode", "vfr", "-c:v", "libx264"]
+    for name, options in (("even.mp4", ["-c:v", "libx264"]), ("uneven.mp4", slower), ("uneven.mkv", slower)):
+        encoded(tmp_path / name, *options)
+    data = ImageEpisodes(tmp_path, grayscale=True)
+    assert data.lengths.tolist() == [60] and len(data.skipped) == 2
+    assert all(re.search(r"uneven\.(mp4|mkv): its frames cannot be found by their numbers", text) for text in data.skipped)
+    for start in (1, 37, 56):
+        frames = data.read(0, start, start + 3).observations
+        assert isinstance(frames, np.ndarray)
+        assert np.abs(frames.mean(axis=(1, 2, 3)) - 4 * np.arange(start, start + 3)).max() < 2
+    (tmp_path / "even.mp4").unlink()
+    with pytest.raises(ValueError, match=r"The first that cannot be read is .*convert it, as by ffmpeg"):
+        ImageEpisodes(tmp_path)
 
 
 def test_a_replay_buffer(tmp_path: Path) -> None:
