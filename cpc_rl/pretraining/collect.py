@@ -66,6 +66,8 @@ def collect(
         ) from error
     if steps < 1:
         raise ValueError(f"steps is {steps}, but there is nothing to record below 1.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, but it must be at least 0.")
     folder = dataset_path(out).absolute()  # Minari would join a relative path to itself
     if folder.exists():
         raise ValueError(f"There is something at {folder} already: choose another place for the dataset, or delete it.")

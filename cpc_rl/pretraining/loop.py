@@ -61,7 +61,8 @@ def pretrain(
     Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``, and if the data has labels
     ``probe.json``, what linear probes read off the trained and the untrained encoder. A run that was interrupted goes on
     from its checkpoint when it is called again, in one process bit for bit. Under ``torchrun`` all processes work at one
-    training; its results are those of one process but for rounding, whatever their number.
+    training; its results are those of one process but for rounding, whatever their number (dropout in the extractor aside,
+    which each process draws for its own rows).
 
     :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
     :param objective: see :class:`cpc_rl.ContrastiveCallback`
@@ -158,7 +159,11 @@ def _encoder(
     entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {IMAGE: space}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
+        try:
+            extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
+        except (TypeError, AssertionError, RuntimeError) as error:  # as the class has it
+            told = str(error) or type(error).__name__
+            raise ValueError(f"{make.__name__} cannot be made with {dict(keywords)} for images of {space}: {told}.") from error
     bf16 = training.precision == "bf16"
     encoder = ShardedEncoder(dict(extractors), space, pieces=training.accumulate, bf16=bf16).to(device)
     if device.type == "cpu":  # convolutions learn faster so there (benchmarks/channels_last.md)
@@ -168,6 +173,12 @@ def _encoder(
 
 def _device(device: torch.device | str) -> torch.device:
     if device != "auto":
+        try:
+            torch.zeros(1, device=device).item()
+        except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
+            raise ValueError(
+                f"device is {device!s}, but torch cannot compute there ({error}): auto takes what there is."
+            ) from error
         return torch.device(device)
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
 

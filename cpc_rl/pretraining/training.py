@@ -104,7 +104,7 @@ class Learner:
     :param choice: the objectives with their weights and keywords
     :param action_space: of the data; ``None`` if there are no actions
     :param training: settings
-    :raises ValueError: if an objective needs what the data does not have
+    :raises ValueError: if an objective needs what the data does not have, or cannot be made with its keywords
     """
 
     def __init__(
@@ -116,7 +116,10 @@ class Learner:
         for number, (name, make) in enumerate(choice.classes.items()):
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(training.seed + 1 + number)
-                objective = make.build(encoder, action_space, **choice.keywords[name]).to(self.device)
+                try:
+                    objective = make.build(encoder, action_space, **choice.keywords[name]).to(self.device)
+                except TypeError as error:  # of a keyword that is of another type than it must be
+                    raise ValueError(f"{name!r} cannot be made with {choice.keywords[name]}: {error}.") from error
             objective.generator = torch.Generator(self.device).manual_seed(training.seed + 1 + 100 * number)
             self.objectives[name] = objective
         self.head = [p for objective in self.objectives.values() for p in objective.parameters() if p.requires_grad]

@@ -1,6 +1,7 @@
 """Recording: what an environment showed is what the data set holds, whoever acted."""
 
 import re
+import zipfile
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_a_trained_model_acts(tmp_path: Path) -> None:
     assert (actions.argmax(axis=1) == 2).all() and actions.shape == (7, 4)
     with pytest.raises(ValueError, match="name it, as in --algo ppo"):
         make_policy(str(tmp_path / "model.zip"), None, env)
+    for other in ("dqn", "ars"):
+        with pytest.raises(ValueError, match=rf"cannot be loaded as a model of {other.upper()}, so that it may be another"):
+            make_policy(str(tmp_path / "model.zip"), other, env)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        file.writestr("a.txt", "no model")
+    with pytest.raises(ValueError, match=r"other\.zip cannot be loaded as a model of PPO"):
+        make_policy(str(tmp_path / "other.zip"), "ppo", env)
     with pytest.raises(ValueError, match="There is no algorithm 'pop'"):
         make_policy(str(tmp_path / "model.zip"), "pop", env)
     stacked = gymnasium.wrappers.TransformObservation(Rolling(), lambda x: x[:, :, 0], spaces.Box(0, 255, (36, 36), np.uint8))
@@ -225,6 +233,7 @@ def test_the_command_line_collects_and_pretrains(tmp_path: Path, capfd: pytest.C
         (["collect", "--env", "Nowhere-v0", "--out", "x"], "There is no environment 'Nowhere-v0'"),
         (["collect", "--env", "a", "--env-factory", "nowhere:make", "--out", "x"], "must be 'module:function'"),
         (["collect", "--env", "a", "--env-factory", FACTORY, "--policy", "m.zip", "--out", "x"], "there is no such file"),
+        (["collect", "--env", "a", "--env-factory", FACTORY, "--seed", "-1", "--out", "x"], "seed is -1"),
         (["pretrain", "--data", "/nowhere", "--out", "x"], "There is no data at /nowhere"),
     ],
 )
@@ -232,6 +241,28 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.Ca
     assert cli.main(arguments) == 2
     error = capfd.readouterr().err
     assert text in error and error.startswith("cpc-rl: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--extractor-set", "nosuch=3", "NatureExtractor cannot be made with {'nosuch': 3}"),
+        ("--extractor-set", "features_dim=abc", "NatureExtractor cannot be made with {'features_dim': 'abc'}"),
+        ("--extractor-set", "features_dim=-1", "NatureExtractor cannot be made with {'features_dim': -1}"),
+        ("--set", "horizon=abc", "'cpc' cannot be made with {'horizon': 'abc'}"),
+        ("--set", "horizon=2.5", "horizon is 2.5, but it must be a whole number"),
+        ("--device", "foo", "device is foo, but torch cannot compute there"),
+        ("--device", "meta", "device is meta, but torch cannot compute there"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_a_sentence(
+    option: str, value: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = rolling_data(tmp_path, steps=20)
+    settings = ["--steps", "2", "--batch-size", "4", "--workers", "0", option, value]
+    assert cli.main(["pretrain", "--data", str(data), "--out", str(tmp_path / "run"), *settings]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("cpc-rl: ") and text in error and "Traceback" not in error
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

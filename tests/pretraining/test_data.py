@@ -316,6 +316,27 @@ def test_a_replay_buffer(tmp_path: Path) -> None:
         open_dataset(tmp_path / "half.pkl")
 
 
+def test_a_replay_buffer_of_float_images(tmp_path: Path) -> None:
+    for space, images in ((spaces.Box(0, 1, (1, 36, 36)), True), (spaces.Box(0, 1, (36, 36, 1)), False)):
+        buffer = ReplayBuffer(30, space, spaces.Discrete(3), device="cpu")
+        with open(tmp_path / "buffer.pkl", "wb") as file:
+            pickle.dump(buffer, file)
+        if images:
+            assert open_dataset(tmp_path / "buffer.pkl").observation_space == space
+        else:
+            with pytest.raises(ValueError, match="floats with their channels first"):
+                open_dataset(tmp_path / "buffer.pkl")
+
+
+def test_a_folder_of_images_may_hold_a_metadata_json(pictures: Path, recorded: Path, tmp_path: Path) -> None:
+    (pictures / "metadata.json").write_text('{"camera": "left"}')
+    assert isinstance(open_dataset(pictures), ImageEpisodes)
+    other = shutil.copytree(recorded, tmp_path / "other")
+    (other / "data" / "main_data.hdf5").unlink()
+    with pytest.raises(ValueError, match="is no readable Minari dataset: No data found"):
+        open_dataset(other)
+
+
 def test_what_is_no_data_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There is no data at"):
         open_dataset(tmp_path / "nothing")
