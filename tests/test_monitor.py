@@ -73,6 +73,7 @@ def test_effective_rank_of_known_spectra():
     assert float(effective_rank(torch.eye(6))) == pytest.approx(6)
     assert float(effective_rank(torch.ones(5, 4))) == pytest.approx(1, abs=1e-4)
     assert float(effective_rank(torch.zeros(5, 4))) == 0
+    assert effective_rank(torch.tensor([[1.0, torch.nan], [0.0, 1.0]])).isnan()
     values = np.array([3.0, 1.0])
     shares = values / values.sum()
     assert float(effective_rank(torch.diag(torch.tensor(values)))) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))

@@ -12,8 +12,10 @@ def effective_rank(features: Tensor) -> Tensor:
     Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality".
 
     :param features: shape ``(N, F)``, float
-    :return: scalar between 1 and ``min(N, F)``; 0 if all features are zero
+    :return: scalar between 1 and ``min(N, F)``; 0 if all features are zero, not a number if one of them is not finite
     """
+    if not torch.isfinite(features).all():  # the decomposition would raise, in the middle of a training
+        return torch.full((), torch.nan, device=features.device)
     singular = torch.linalg.svdvals(features.float())
     total = singular.sum()
     shares = singular / total.clamp(min=torch.finfo(torch.float32).tiny)

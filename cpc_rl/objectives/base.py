@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if horizon is not None:
+            if not isinstance(horizon, int | np.integer):
+                raise ValueError(f"horizon is {horizon!r}, but it must be a whole number of frames.")
             if horizon < 0:
                 raise ValueError(f"horizon is {horizon}, but a window cannot hold fewer than 0 frames after its first.")
             self.horizon = horizon

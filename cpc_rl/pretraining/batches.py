@@ -83,9 +83,10 @@ class EpisodeBatches(Dataset):
         :param workers: processes that read and decode; 0: this one does. They import the script that runs, so that what it
             does must stand under ``if __name__ == "__main__":``
         :param pin: into memory that a GPU copies from faster
+        :raises ValueError: if windows cannot be read
         """
         loader: Any = DataLoader(
-            self,
+            _Told(self),
             batch_size=None,
             sampler=range(first, last),
             num_workers=workers,
@@ -95,7 +96,23 @@ class EpisodeBatches(Dataset):
             worker_init_fn=_one_thread if workers > 0 else None,
             generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the global one
         )
-        return iter(loader)
+        for batch in loader:
+            if isinstance(batch, str):
+                raise ValueError(batch)
+            yield batch
+
+
+class _Told(Dataset):
+    """Batches, or what is wrong with one: an error that is raised in a worker arrives with its traceback as its text."""
+
+    def __init__(self, batches: EpisodeBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, number: int) -> Batch | str:
+        try:
+            return self.batches[number]
+        except ValueError as error:
+            return str(error)
 
 
 def _one_thread(worker: int) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints that are written whole or not at all."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,23 @@ def load_checkpoint(file: Path, signature: str) -> dict[str, Any] | None:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{file} is no checkpoint that can be read ({error}): delete it to start anew.") from error
+    if not isinstance(state, dict) or not isinstance(state.get("signature"), str):
+        raise ValueError(f"{file} is no checkpoint of a pre-training: choose another folder, or move it away.")
     if state["signature"] != signature:
         raise ValueError(
-            f"{file} was written with other settings than those of now, so that training cannot go on from it: give the same "
-            f"ones, or choose another folder.\nThen: {state['signature']}\nNow:  {signature}"
+            f"{file} was written with other settings or other data than those of now, so that training cannot go on from it: "
+            f"give the same ones, or choose another folder. {_differences(state['signature'], signature)}"
         )
     return state
+
+
+def _differences(then: str, now: str) -> str:
+    """What the two texts say otherwise."""
+    before, after = json.loads(then), json.loads(now)
+    told = []
+    for name in after:
+        if name not in before:
+            told.append(f"{name}: an earlier version did not write it down")
+        elif before[name] != after[name]:
+            told.append(f"{name}: then {json.dumps(before[name])}, now {json.dumps(after[name])}")
+    return "; ".join(told)

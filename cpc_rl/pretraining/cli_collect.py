@@ -45,4 +45,6 @@ def run(arguments: CollectArguments) -> None:
     policy = make_policy(arguments.policy, arguments.algo, env)
     kept = ("steps", "out", "seed", "infos", "labels", "jpeg")
     done = collect(env, policy, **{name: getattr(arguments, name) for name in kept})
+    if done.left_out:
+        print(f"left out of the observations, which are stored as numbers: {', '.join(done.left_out)}", file=sys.stderr)
     print(f"{done.steps} steps in {done.episodes} episodes: {done.folder}")

@@ -14,6 +14,7 @@ import numpy as np
 from cpc_rl.diagnostics.label_sources import label_reader
 from cpc_rl.pretraining.opening import MINARI, dataset_path
 from cpc_rl.pretraining.policies import Policy
+from cpc_rl.pretraining.recordable import Recordable, copied
 
 Teller = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -24,6 +25,8 @@ class Collected(NamedTuple):
     folder: Path
     steps: int
     episodes: int
+    left_out: tuple[str, ...] = ()
+    """Entries of the observations that are no numbers and are not stored."""
 
 
 def collect(
@@ -42,7 +45,7 @@ def collect(
     window is read quickly). The last episode is cut where the steps are used up. Nothing is left behind unless all of it was
     written.
 
-    :param env: with image observations; its own closing is the caller's
+    :param env: with image observations; its own closing is the caller's. Of Dict observations texts and the like are left out
     :param policy: see :mod:`cpc_rl.pretraining.policies`
     :param steps: of the environment, in all
     :param out: the dataset's folder, or ``"minari:NAME-vN"`` for one under ``MINARI_DATASETS_PATH``
@@ -51,7 +54,8 @@ def collect(
     :param labels: of each frame, for probes: sources as of :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as
         ``"ram"``. They are stored as ``infos/labels``
     :param jpeg: store images with losses, in less space; else pixel for pixel
-    :raises ValueError: if there is something at ``out`` already, or a setting makes no sense
+    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, or the environment's observations
+        or actions cannot be stored
     """
     try:
         from minari.data_collector import EpisodeBuffer
@@ -62,17 +66,20 @@ def collect(
         ) from error
     if steps < 1:
         raise ValueError(f"steps is {steps}, but there is nothing to record below 1.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, but it must be at least 0.")
     folder = dataset_path(out).absolute()  # Minari would join a relative path to itself
     if folder.exists():
         raise ValueError(f"There is something at {folder} already: choose another place for the dataset, or delete it.")
+    kept = Recordable(env, jpeg)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         storage: Any = MinariStorage.new(
             temporary / "data",
-            observation_space=env.observation_space,
+            observation_space=kept.space,
             action_space=env.action_space,
-            env_spec=env.spec,
+            env_spec=kept.spec,
             data_format="hdf5",
             jpeg_encoding=jpeg,
         )
@@ -80,7 +87,7 @@ def collect(
         done = episode = 0
         policy.seed(seed)
         while done < steps:
-            recorded = _episode(env, policy, EpisodeBuffer, episode, seed + episode, steps - done, tell)
+            recorded = _episode(env, policy, EpisodeBuffer, episode, seed + episode, steps - done, kept, tell)
             if not jpeg:
                 _frame_by_frame(temporary / "data" / "main_data.hdf5", f"episode_{episode}", recorded.observations)
             storage.update_episodes([recorded])
@@ -93,7 +100,7 @@ def collect(
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Collected(folder, done, episode)
+    return Collected(folder, done, episode, kept.left_out)
 
 
 def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:
@@ -115,10 +122,12 @@ def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:
     return tell
 
 
-def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, tell: Teller) -> Any:
+def _episode(
+    env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed: int, most: int, kept: Recordable, tell: Teller
+) -> Any:
     observation, info = env.reset(seed=seed)
     policy.reset()
-    observations, told = [observation], [tell(info)]
+    observations, told = [kept(observation)], [copied(tell(info))]
     actions: list[Any] = []
     rewards: list[float] = []
     terminations: list[bool] = []
@@ -128,9 +137,9 @@ def _episode(env: gymnasium.Env, policy: Policy, buffer: Any, number: int, seed:
         action = policy(observation)
         observation, reward, terminated, truncated, info = env.step(action)
         cut = len(rewards) + 1 == most and not terminated
-        observations.append(observation)
-        told.append(tell(info))
-        actions.append(action)
+        observations.append(kept(observation))
+        told.append(copied(tell(info)))
+        actions.append(copied(action))
         rewards.append(float(reward))
         terminations.append(bool(terminated))
         truncations.append(bool(truncated or cut))

@@ -56,6 +56,10 @@ class Episodes(ABC):
         """
         return {}
 
+    def name(self, episode: int) -> str:
+        """What messages call an episode."""
+        return f"episode {episode}"
+
 
 class ChannelsFirst:
     """

@@ -14,11 +14,13 @@ from cpc_rl.pretraining.episodes import DamagedError, Episodes, Segment
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v")
+PAGED = (".tif", ".tiff", ".webp")  # of the images, those that may hold several
 
 
 class ImageEpisodes(Episodes):
     """
-    Every folder with images is an episode, its files sorted by name (numbers in names by their value); every video is one.
+    Every folder with images is an episode, its files sorted by name (numbers in names by their value); every video is one. A
+    video is decoded once when the set is opened: only that tells how many frames it has and whether they can be found.
 
     :param folder: looked through with all the folders in it
     :param image_size: height and width that all images are brought to; ``None``: that of the first that can be read, and what
@@ -43,12 +45,12 @@ class ImageEpisodes(Episodes):
                 self.sources.append(images)
                 lengths.append(len(images))
             for video in (file for file in files if file.suffix.lower() in VIDEOS):
-                frames = int(cv2.VideoCapture(os.fspath(video)).get(cv2.CAP_PROP_FRAME_COUNT))
-                if frames < 1:
-                    self.skipped.append(f"{video}: no video that can be read")
-                    continue
-                self.sources.append(video)
-                lengths.append(frames)
+                frames, wrong = _frames(video)
+                if wrong:
+                    self.skipped.append(f"{video}: {wrong}")
+                if frames:
+                    self.sources.append(video)
+                    lengths.append(frames)
         self.lengths = np.array(lengths, dtype=np.int64)
         height, width = self._first_size(folder) if image_size is None else image_size
         self.image_size = height, width
@@ -62,22 +64,24 @@ class ImageEpisodes(Episodes):
         return Segment(np.stack(frames), np.zeros((count - 1, 0), np.float32), np.zeros(count - 1, np.float32))
 
     def _first_size(self, folder: Path) -> tuple[int, int]:
+        wrong = list(self.skipped)
         for source in self.sources:
-            for file in source if isinstance(source, list) else [source]:
-                image = (
-                    cv2.imread(os.fspath(file)) if isinstance(source, list) else cv2.VideoCapture(os.fspath(file)).read()[1]
-                )
-                if image is not None:
+            if not isinstance(source, list):
+                _, image = cv2.VideoCapture(os.fspath(source)).read()
+                return image.shape[0], image.shape[1]
+            for file in source:
+                try:
+                    image = _load(file, cv2.IMREAD_GRAYSCALE)
                     return image.shape[0], image.shape[1]
+                except DamagedError as error:
+                    wrong.append(str(error))
         raise ValueError(
             f"{folder} has no image and no video that can be read; known endings are {', '.join(IMAGES + VIDEOS)}."
+            + (f" The first that cannot be read is {wrong[0]}." if wrong else "")
         )
 
     def _image(self, file: Path) -> NDArray[np.uint8]:
-        image = cv2.imread(os.fspath(file), cv2.IMREAD_GRAYSCALE if self.grayscale else cv2.IMREAD_COLOR)
-        if image is None:
-            raise DamagedError(f"{file}: no image that can be read")
-        return self._prepared(np.asarray(image), file)
+        return self._prepared(_load(file, cv2.IMREAD_GRAYSCALE if self.grayscale else cv2.IMREAD_COLOR), file)
 
     def _clip(self, file: Path, start: int, stop: int) -> list[NDArray[np.uint8]]:
         if self._video is None or self._video[:2] != (os.getpid(), file):
@@ -105,6 +109,46 @@ class ImageEpisodes(Episodes):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_video": None}
+
+
+def _load(file: Path, flag: int) -> NDArray[np.uint8]:
+    """
+    :param flag: OpenCV's, of a grey or a coloured image
+    :raises DamagedError: if it cannot be read, or not all that it holds
+    """
+    name = os.fspath(file)
+    image = cv2.imread(name, flag | cv2.IMREAD_ANYDEPTH)  # else other depths are read as 8 bits, whatever becomes of them
+    if image is None:
+        raise DamagedError(f"{file}: no image that can be read")
+    if image.dtype != np.uint8:
+        raise DamagedError(
+            f"{file}: its numbers are {image.dtype}, but images of 8 bits are read: scale what it shows to 0 .. 255, and save "
+            "it anew"
+        )
+    pages = cv2.imcount(name) if file.suffix.lower() in PAGED else 1
+    if pages > 1:
+        raise DamagedError(f"{file}: it holds {pages} images, but one a file is read: save each as a file of its own")
+    return np.asarray(image)
+
+
+def _frames(file: Path) -> tuple[int, str]:
+    """How many frames of a video can be found by their numbers, and what is wrong with it, if something is."""
+    video = cv2.VideoCapture(os.fspath(file))
+    told, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
+    times = []
+    while video.grab():
+        times.append(video.get(cv2.CAP_PROP_POS_MSEC))
+    count = len(times)
+    if count == 0:
+        return 0, "no video that can be read"
+    # The decoder goes to a frame by the time that it should have at the rate that the file tells
+    away = np.abs((np.array(times) - times[0]) * rate / 1000 - np.arange(count)).max()
+    if count > told or away > 0.5:
+        return 0, (
+            f"its frames cannot be found by their numbers, for they do not come at a constant rate or are not {told}, as it "
+            "says: convert it, as by ffmpeg -i IN -r 30 OUT.mp4, or write its frames out as images"
+        )
+    return count, "" if count == told else f"it should have {told} frames, but only the first {count} can be read"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

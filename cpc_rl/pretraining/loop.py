@@ -1,6 +1,5 @@
 """``pretrain``: an encoder from recorded images alone, without a reward."""
 
-import json
 import os
 import sys
 import time
@@ -24,12 +23,11 @@ from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
 from cpc_rl.pretraining.feeding import batches, whole_batch
 from cpc_rl.pretraining.opening import Data, open_dataset, stacked
-from cpc_rl.pretraining.probing import has_labels
 from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
+from cpc_rl.pretraining.signature import signature
 from cpc_rl.pretraining.training import Learner, Training, stem
 from cpc_rl.settings import Choice, HeadSettings
-from cpc_rl.stable_text import stable_text
 from cpc_rl.windows import shorten
 
 
@@ -63,7 +61,8 @@ def pretrain(
     Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``, and if the data has labels
     ``probe.json``, what linear probes read off the trained and the untrained encoder. A run that was interrupted goes on
     from its checkpoint when it is called again, in one process bit for bit. Under ``torchrun`` all processes work at one
-    training; its results are those of one process but for rounding, whatever their number.
+    training; its results are those of one process but for rounding, whatever their number (dropout in the extractor aside,
+    which each process draws for its own rows).
 
     :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
     :param objective: see :class:`cpc_rl.ContrastiveCallback`
@@ -88,14 +87,16 @@ def pretrain(
     with processes(device):
         encoder = _encoder(data.observation_space, make, keywords, settings, device)
         learner = Learner(encoder, choice, data.action_space, settings)
-        signature = _signature(settings, choice, learner, make, keywords, data)
+        identity = signature(choice, learner, make, keywords, data, frame_stack)
         out.mkdir(parents=True, exist_ok=True)
-        state = load_checkpoint(out / "checkpoint.pt", signature)
+        state = load_checkpoint(out / "checkpoint.pt", identity)
         first = 0
         if state is not None:
             learner.load_state_dict(state["learner"])
             first = state["step"]
-        skipped = _train(learner, data, first, out, signature, verbose)
+            if first == settings.steps and verbose:
+                say(f"The training in {out} is finished already, and nothing of it is done again.")
+        skipped = _train(learner, data, first, out, identity, verbose)
         file = out / "encoder.safetensors"
         if rank() == 0:
             write_encoder(stem(encoder), file, keywords=keywords, observation_space=data.observation_space)
@@ -105,13 +106,13 @@ def pretrain(
     if world_size() > 1 or int(os.environ.get("RANK", "0")) == 0:  # all processes of a group that the caller goes on with
         if skipped and verbose:
             say(f"{len(skipped)} damaged files or episodes were skipped.")
-        if settings.probe_frames > 0 and isinstance(data, Episodes) and has_labels(data):
+        if settings.probe_frames > 0 and isinstance(data, Episodes):
             fresh = _encoder(data.observation_space, make, keywords, settings, device)
             report = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
     return Pretrained(file, skipped, report)
 
 
-def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, verbose: int) -> list[str]:
+def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, verbose: int) -> list[str]:
     settings = learner.training
     monitors = Monitors(list(learner.objectives)).by_name
     skipped = dict.fromkeys(data.skipped)
@@ -139,7 +140,7 @@ def _train(learner: Learner, data: Data, first: int, out: Path, signature: str, 
                     say(progress_line(done, settings.steps, logger.name_to_value))
                 logger.dump(done)
             if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
-                state = {"signature": signature, "step": done, "learner": learner.state_dict()}
+                state = {"signature": identity, "step": done, "learner": learner.state_dict()}
                 save_checkpoint(state, out / "checkpoint.pt")
     if world_size() > 1:
         everyone: list[Any] = [None] * world_size()
@@ -158,7 +159,11 @@ def _encoder(
     entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {IMAGE: space}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
+        try:
+            extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
+        except (TypeError, AssertionError, RuntimeError) as error:  # as the class has it
+            told = str(error) or type(error).__name__
+            raise ValueError(f"{make.__name__} cannot be made with {dict(keywords)} for images of {space}: {told}.") from error
     bf16 = training.precision == "bf16"
     encoder = ShardedEncoder(dict(extractors), space, pieces=training.accumulate, bf16=bf16).to(device)
     if device.type == "cpu":  # convolutions learn faster so there (benchmarks/channels_last.md)
@@ -166,30 +171,14 @@ def _encoder(
     return encoder
 
 
-def _signature(
-    training: Training,
-    choice: HeadSettings,
-    learner: Learner,
-    make: type[BaseFeaturesExtractor],
-    keywords: Mapping[str, Any],
-    data: Data,
-) -> str:
-    """A text that is the same for two runs of which one can go on where the other stopped."""
-    content = {
-        "training": training.identity,
-        "objectives": {name: type(objective).__name__ for name, objective in learner.objectives.items()},
-        "weights": choice.weights,
-        "keywords": choice.keywords,
-        "extractor": f"{make.__module__}.{make.__qualname__}",
-        "extractor_keywords": dict(keywords),
-        "frames": int(data.lengths.sum()) if isinstance(data, Episodes) else data.windows.replay_buffer.size(),
-        "observations": str(data.observation_space),
-    }
-    return json.dumps(content, default=stable_text, sort_keys=True)
-
-
 def _device(device: torch.device | str) -> torch.device:
     if device != "auto":
+        try:
+            torch.zeros(1, device=device).item()
+        except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
+            raise ValueError(
+                f"device is {device!s}, but torch cannot compute there ({error}): auto takes what there is."
+            ) from error
         return torch.device(device)
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
 

@@ -45,8 +45,8 @@ class MinariEpisodes(Episodes):
         self._images = ChannelsFirst(storage.observation_space)
         self.observation_space = self._images.space
         self.action_space = _vector_space(storage.action_space)
-        entries = storage.observation_space.spaces if self._images.is_dict else {"": storage.observation_space}
-        self._jpeg = {key for key in self._images.orders if storage.jpeg_encoding and is_image_space(entries[key])}
+        self._stored = storage.observation_space.spaces if self._images.is_dict else {"": storage.observation_space}
+        self._jpeg = {key for key in self._images.orders if storage.jpeg_encoding and is_image_space(self._stored[key])}
         self._opened: tuple[int, Any] | None = None
         self.names, lengths, self.skipped = [], [], []
         try:
@@ -62,28 +62,33 @@ class MinariEpisodes(Episodes):
         self.lengths = np.array(lengths, dtype=np.int64)
 
     def read(self, episode: int, start: int, stop: int) -> Segment:
-        name = self.names[episode]
         try:
-            group = self._file()[name]
+            group = self._file()[self.names[episode]]
             frames = {key: self._frames(group, key, start, stop) for key in self._images.orders}
             rewards = group["rewards"][start : stop - 1].astype(np.float32)
-            taken = None if self.action_space is None else group["actions"][start : stop - 1]
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise DamagedError(f"{self.file}, {name}: {error}") from error
-        if taken is None or self.action_space is None:
             actions = np.zeros((stop - start - 1, 0), dtype=np.float32)
-        else:
-            actions = _encoded(taken, self.action_space)
+            if self.action_space is not None:
+                actions = _encoded(group["actions"][start : stop - 1], self.action_space)
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self.name(episode)}: {error}") from error
+        if not all(np.isfinite(values).all() for values in (*frames.values(), actions, rewards)):
+            raise DamagedError(f"{self.name(episode)}: numbers that are not finite in the steps {start} to {stop - 1}")
         return Segment(self._images(frames), actions, rewards)
 
     def labels(self, episode: int) -> dict[str, NDArray]:
         """What ``cpc-rl collect --labels`` stored."""
-        name = self.names[episode]
         try:
-            stored = self._file()[name].get("infos", {}).get("labels", {})
-            return {key: values[()] for key, values in stored.items()}
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise DamagedError(f"{self.file}, {name}, labels: {error}") from error
+            stored = self._file()[self.names[episode]].get("infos", {}).get("labels", {})
+            found = {key: values[()] for key, values in stored.items()}
+        except (KeyError, OSError, RuntimeError, ValueError, AttributeError) as error:
+            raise DamagedError(f"{self.name(episode)}, labels: {error}") from error
+        wrong = [key for key, values in found.items() if np.shape(values)[:1] != (self.lengths[episode],)]
+        if wrong:
+            raise DamagedError(f"{self.name(episode)}, labels: {', '.join(wrong)} are not as many as the frames")
+        return found
+
+    def name(self, episode: int) -> str:
+        return f"{self.file}, {self.names[episode]}"
 
     def _entry(self, group: Any, key: str) -> Any:
         return group["observations"][key] if key else group["observations"]
@@ -96,13 +101,22 @@ class MinariEpisodes(Episodes):
         lengths = {len(self._entry(group, key)) for key in self._images.orders}
         if len(lengths) > 1 or lengths.pop() != len(group["rewards"]) + 1:
             raise ValueError("its observations are not one more than its rewards")
+        if self.action_space is not None and len(group["actions"]) != len(group["rewards"]):
+            raise ValueError("its actions are not as many as its rewards")
+        for key in set(self._images.orders) - self._jpeg:
+            stored, wanted = self._entry(group, key), self._stored[key]
+            if stored.shape[1:] != wanted.shape or (stored.dtype.kind == "f") != (wanted.dtype.kind == "f"):
+                raise ValueError(f"its frames are {stored.dtype} of shape {stored.shape[1:]}, but they should be {wanted}")
         return len(group["rewards"]) + 1
 
     def _frames(self, group: Any, key: str, start: int, stop: int) -> NDArray:
         stored = self._entry(group, key)[start:stop]
         if key not in self._jpeg:
             return stored
-        return np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(row).tobytes()))) for row in stored])
+        frames = np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(row).tobytes()))) for row in stored])
+        if frames.shape[1:] != self._stored[key].shape:
+            raise ValueError(f"its frames are of shape {frames.shape[1:]}, but they should be {self._stored[key]}")
+        return frames
 
     def _file(self) -> Any:
         """The open file of this process: HDF5's handles must not be shared."""
@@ -128,4 +142,6 @@ def _vector_space(space: spaces.Space) -> spaces.Space | None:
 def _encoded(actions: NDArray, space: spaces.Space) -> NDArray[np.float32]:
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         actions = actions - space.start  # encode_actions counts from 0
+        if ((actions < 0) | (actions >= (space.n if isinstance(space, spaces.Discrete) else space.nvec))).any():
+            raise ValueError(f"an action that is not of {space}")
     return encode_actions(actions.reshape(len(actions), math.prod(actions.shape[1:])), space)

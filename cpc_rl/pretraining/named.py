@@ -44,7 +44,14 @@ def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Polic
         raise ValueError(f"policy is {policy!r}, but it is 'random' or the zip of a trained model, and there is no such file.")
     if algorithm is None:
         raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
-    return TrainedPolicy(_algorithm(algorithm).load(policy, device="cpu"), env.observation_space)
+    make = _algorithm(algorithm)
+    try:
+        model = make.load(policy, device="cpu")
+    except Exception as error:  # what it raises depends on what the file holds instead
+        raise ValueError(
+            f"{policy} cannot be loaded as a model of {make.__name__}, so that it may be another algorithm's: {error!r}."
+        ) from error
+    return TrainedPolicy(model, env.observation_space)
 
 
 def _algorithm(name: str) -> type[BaseAlgorithm]:

@@ -1,5 +1,6 @@
 """Which kind of data a name stands for."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,21 @@ def open_dataset(dataset: Data | str | os.PathLike, **keywords: Any) -> Data:
             f"There is no data at {path}: give the folder of a Minari dataset, 'minari:ID' for one under "
             "MINARI_DATASETS_PATH, a folder of images or videos, or a replay buffer (.pkl)."
         )
-    is_minari = any((path / place).exists() for place in ("metadata.json", "data/metadata.json"))
+    is_minari = _is_minari(path) or _is_minari(path / "data")
     if keywords and (is_minari or path.is_file()):
         raise ValueError(f"{', '.join(keywords)} go with folders of images and of videos, which {path} is not.")
     if path.is_file():
         return ReplayData(path)
     return MinariEpisodes(path) if is_minari else ImageEpisodes(path, **keywords)
+
+
+def _is_minari(folder: Path) -> bool:
+    """Other folders may hold a ``metadata.json`` as well."""
+    try:
+        content = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return (folder / "metadata.json").exists() and (folder / "main_data.hdf5").exists()
+    return isinstance(content, dict) and "total_episodes" in content
 
 
 def stacked(data: Data, frames: int) -> Data:

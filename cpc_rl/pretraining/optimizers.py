@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-OPTIMIZERS = ("adamw", "lars")
+OPTIMIZERS = {"adamw": 1e-3, "lars": 1.0}
+"""The learning rate of each where none is given. SimCLR and BYOL have LARS at .3 and .2 for each 256 images of a batch."""
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
 
 
@@ -81,9 +82,10 @@ class TrainedPolicy(Policy):
         return action if action.ndim else action.item()
 
 
-def _turned(space: spaces.Space) -> spaces.Space | None:
-    """The space with its channels first, as models take it."""
-    try:
+def _turned(space: spaces.Space) -> spaces.Space:
+    """The space with the channels of its images first, as models take it."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _turned(entry) for key, entry in space.items()})
+    if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
         return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
-    except (AssertionError, AttributeError):
-        return None
+    return space

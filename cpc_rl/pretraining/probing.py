@@ -1,7 +1,8 @@
 """The probe report at the end of a pre-training: what the features tell of the labels that were recorded with the images."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,29 +31,48 @@ class Labelled(NamedTuple):
     """``(N,)``, equal where two frames are."""
 
 
-def has_labels(data: Any) -> bool:
-    """Whether the data was recorded with labels."""
-    return isinstance(data, Episodes) and len(data.lengths) > 0 and bool(data.labels(0))
+def labelled_episodes(data: Episodes) -> tuple[list[int], list[str]]:
+    """
+    Which episodes have labels, the same ones: of several sets of names the one that most episodes have.
+
+    :return: their numbers, none if the data was recorded without labels; and what is wrong with the others, one text each
+    """
+    names: dict[int, frozenset[str]] = {}
+    wrong: list[str] = []
+    for episode in range(len(data.lengths)):
+        try:
+            names[episode] = frozenset(data.labels(episode))
+        except DamagedError as error:
+            wrong.append(str(error))
+    if not any(names.values()):
+        return [], wrong
+    wanted = Counter(own for own in names.values() if own).most_common(1)[0][0]
+    for episode, own in names.items():
+        if own != wanted:
+            has = f"the labels {', '.join(sorted(own))}" if own else "no labels"
+            wrong.append(f"{data.name(episode)} has {has}, but others have {', '.join(sorted(wanted))}")
+    return [episode for episode, own in names.items() if own == wanted], wrong
 
 
-def probe_report(encoder: Encoder, data: Episodes, frames: int, seed: int = 0) -> ProbeReport:
+def probe_report(encoder: Encoder, data: Episodes, labelled: Sequence[int], frames: int, seed: int = 0) -> ProbeReport:
     """
     Linear probes of every label, by :func:`cpc_rl.diagnostics.probe.probe`. Frames are read and encoded a few at a time.
 
+    :param labelled: the episodes that have the labels, see :func:`labelled_episodes`
     :param frames: at most; every episode gives as many as the others, or all it has, in one piece
     :param seed: of the pieces and of the probes
     :raises ValueError: if there is too little to probe
     """
-    found = _encoded(encoder, data, frames, seed)
+    found = _encoded(encoder, data, labelled, frames, seed)
     return probe(found.features, found.labels, found.episodes, fingerprints=found.prints, seed=seed)
 
 
-def _encoded(encoder: Encoder, data: Episodes, frames: int, seed: int) -> Labelled:
+def _encoded(encoder: Encoder, data: Episodes, labelled: Sequence[int], frames: int, seed: int) -> Labelled:
     features, prints, labels, episodes = [], [], [], []
     rng = np.random.default_rng(seed)
     left = frames
-    for place, episode in enumerate(np.argsort(data.lengths, kind="stable").tolist()):
-        length = min(int(data.lengths[episode]), left // (len(data.lengths) - place))
+    for place, episode in enumerate(sorted(labelled, key=lambda episode: int(data.lengths[episode]))):
+        length = min(int(data.lengths[episode]), left // (len(labelled) - place))
         start = int(rng.integers(int(data.lengths[episode]) - length + 1))
         left -= length
         if length == 0:
@@ -61,7 +81,7 @@ def _encoded(encoder: Encoder, data: Episodes, frames: int, seed: int) -> Labell
             own = data.labels(episode)
             pieces = [(_features(encoder, i), _prints(i)) for i in _chunks(encoder, data, episode, start, start + length)]
         except DamagedError:
-            continue  # the training has named it
+            continue  # the training names what of the images is damaged
         features += [piece for piece, _ in pieces]
         prints += [piece for _, piece in pieces]
         labels.append({name: values[start : start + length] for name, values in own.items()})

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.save_util import load_from_pkl
 
 from cpc_rl.pretraining.batches import Batch
@@ -31,9 +32,12 @@ class ReplayData:
             raise ValueError(f"{file} is no pickle that can be read: {error!r}.") from error
         space = buffer.observation_space
         entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
-        images = {key: entry for key, entry in entries.items() if is_image_space(entry)}
+        images = {key: entry for key, entry in entries.items() if _is_image(entry)}
         if not images:
-            raise ValueError(f"{file} holds observations of {space}, but pre-training needs images.")
+            raise ValueError(
+                f"{file} holds observations of {space}, but pre-training needs images: of 8 bits, or of floats with their "
+                "channels first."
+            )
         self.observation_space: spaces.Space = spaces.Dict(images) if isinstance(space, spaces.Dict) else space
         self.keys = tuple(images) if isinstance(space, spaces.Dict) else None
         self.action_space: spaces.Space | None = buffer.action_space
@@ -53,3 +57,11 @@ class ReplayData:
             if windows is None:
                 raise ValueError(f"The replay buffer holds fewer than {batch_size} windows: make the batch smaller.")
             yield Batch(windows, [])
+
+
+def _is_image(space: spaces.Space) -> bool:
+    """Of floats too, which Stable-Baselines3 neither takes for images nor turns."""
+    if is_image_space(space):
+        return True
+    is_float = isinstance(space, spaces.Box) and len(space.shape) == 3 and np.issubdtype(space.dtype, np.floating)
+    return is_float and is_image_space_channels_first(space)  # type: ignore[arg-type]

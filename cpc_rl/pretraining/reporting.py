@@ -10,7 +10,7 @@ from cpc_rl.diagnostics.probe_report import merged
 from cpc_rl.encoder import Encoder
 from cpc_rl.pretraining.distributed import rank
 from cpc_rl.pretraining.episodes import Episodes
-from cpc_rl.pretraining.probing import probe_report
+from cpc_rl.pretraining.probing import labelled_episodes, probe_report
 from cpc_rl.pretraining.training import Training
 
 
@@ -18,14 +18,19 @@ def write_probe_report(
     encoders: Mapping[str, Encoder], data: Episodes, settings: Training, out: Path, verbose: int
 ) -> Path | None:
     """
-    The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none.
+    The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none, as for data
+    without labels.
 
     In a process group all must call it, for each pass is divided among them; the first writes.
     """
+    labelled, without = labelled_episodes(data)
+    for text in without:
+        say(f"not probed: {text}")
+    if not labelled:
+        return None
+    frames, seed = settings.probe_frames, settings.seed
     try:
-        reports = {
-            name: probe_report(encoder, data, settings.probe_frames, settings.seed) for name, encoder in encoders.items()
-        }
+        reports = {name: probe_report(encoder, data, labelled, frames, seed) for name, encoder in encoders.items()}
     except ValueError as error:
         say(f"There is no probe report: {error}")
         return None

@@ -44,6 +44,9 @@ class StackedEpisodes(Episodes):
     def labels(self, episode: int) -> dict[str, NDArray]:
         return self.episodes.labels(episode)
 
+    def name(self, episode: int) -> str:
+        return self.episodes.name(episode)
+
     def _space(self, space: spaces.Space) -> spaces.Box:
         assert isinstance(space, spaces.Box)
         low, high = (np.concatenate([bound] * self.frames) for bound in (space.low, space.high))

@@ -1,6 +1,7 @@
 """The settings of a pre-training, checked at once, and its learner: encoder, objectives, optimiser, and one step of them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,9 +28,10 @@ class Training:
     :param steps: updates
     :param batch_size: windows in each, over all processes
     :param optimizer: adamw (Loshchilov and Hutter 2019), or lars (You et al. 2017) for large batches
-    :param learning_rate: the highest: it rises to it over the warm-up, then falls to zero as half a cosine
+    :param learning_rate: the highest: it rises to it over the warm-up, then falls to zero as half a cosine. ``None``: that of
+        :data:`cpc_rl.pretraining.optimizers.OPTIMIZERS`, which are far apart, since LARS takes a thousandth of it
     :param weight_decay: of weights; biases and the parameters of normalisations are left alone
-    :param warmup: steps until the learning rate is reached
+    :param warmup: steps until the learning rate is reached; ``None``: 500, or in a short training a tenth of the steps
     :param accumulate: pieces that the encoder takes a batch in, to save memory; the gradient is that of the whole batch
     :param precision: float32, or bf16 for the extractors
     :param seed: of weights, windows and augmentations
@@ -43,9 +45,9 @@ class Training:
     steps: int = 10_000
     batch_size: int = 256
     optimizer: Literal["adamw", "lars"] = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-4
-    warmup: int = 500
+    warmup: int | None = None
     accumulate: int = 1
     precision: Literal["float32", "bf16"] = "float32"
     seed: int = 0
@@ -62,7 +64,6 @@ class Training:
         least = {
             "steps": 1,
             "batch_size": 2,
-            "warmup": 0,
             "accumulate": 1,
             "workers": 0,
             "log_every": 1,
@@ -71,14 +72,30 @@ class Training:
         for name, bound in {**least, "seed": 0, "weight_decay": 0, "probe_frames": 0}.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least {bound}.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but it must be above 0.")
+        if not 0 < self.highest_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but it must be a number above 0.")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError(
+                f"warmup is {self.warmup} with {self.steps} steps, but it must be at least 0 and below the steps, or the "
+                "learning rate would never be reached."
+            )
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, the optimiser's own where none is given."""
+        return OPTIMIZERS[self.optimizer] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def warmup_steps(self) -> int:
+        """The warm-up, in steps, whether one is given or not."""
+        return min(500, self.steps // 10) if self.warmup is None else self.warmup
 
     @property
     def identity(self) -> dict[str, Any]:
         """The settings that a checkpoint goes on with; the others may change."""
         free = ("workers", "log_every", "checkpoint_every", "accumulate", "probe_frames")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in free}
+        used = {**dataclasses.asdict(self), "learning_rate": self.highest_rate, "warmup": self.warmup_steps}
+        return {name: value for name, value in used.items() if name not in free}
 
 
 class Learner:
@@ -87,7 +104,7 @@ class Learner:
     :param choice: the objectives with their weights and keywords
     :param action_space: of the data; ``None`` if there are no actions
     :param training: settings
-    :raises ValueError: if an objective needs what the data does not have
+    :raises ValueError: if an objective needs what the data does not have, or cannot be made with its keywords
     """
 
     def __init__(
@@ -99,12 +116,15 @@ class Learner:
         for number, (name, make) in enumerate(choice.classes.items()):
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(training.seed + 1 + number)
-                objective = make.build(encoder, action_space, **choice.keywords[name]).to(self.device)
+                try:
+                    objective = make.build(encoder, action_space, **choice.keywords[name]).to(self.device)
+                except TypeError as error:  # of a keyword that is of another type than it must be
+                    raise ValueError(f"{name!r} cannot be made with {choice.keywords[name]}: {error}.") from error
             objective.generator = torch.Generator(self.device).manual_seed(training.seed + 1 + 100 * number)
             self.objectives[name] = objective
         self.head = [p for objective in self.objectives.values() for p in objective.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(
-            training.optimizer, [*encoder.parameters(), *self.head], training.learning_rate, training.weight_decay
+            training.optimizer, [*encoder.parameters(), *self.head], training.highest_rate, training.weight_decay
         )
 
     @property
@@ -139,11 +159,23 @@ class Learner:
         return total.detach(), metrics
 
     def step(self, windows: Windows, step: int) -> dict[str, Metrics]:
-        """One update. :return: metrics by the objectives' names"""
+        """
+        One update.
+
+        :return: metrics by the objectives' names
+        :raises ValueError: if the loss or its gradient is not finite; weights and optimiser are then as they were
+        """
         training = self.training
         for group in self.optimizer.param_groups:
-            group["lr"] = training.learning_rate * cosine_with_warmup(step, training.steps, training.warmup)
-        _, metrics = self.gradient(windows, step)
+            group["lr"] = training.highest_rate * cosine_with_warmup(step, training.steps, training.warmup_steps)
+        loss, metrics = self.gradient(windows, step)
+        gradients = [p.grad for p in (*self.encoder.parameters(), *self.head) if p.grad is not None]
+        if not torch.isfinite(loss + nn.utils.get_total_norm(gradients).to(loss.device)):
+            raise ValueError(
+                f"The loss of step {step}, or its gradient, is not a finite number, so that the training ends here; the "
+                f"checkpoint is as it was. Make the learning rate smaller (it is {training.highest_rate:g}), or see that "
+                "all images are finite numbers in their space's bounds."
+            )
         self.optimizer.step()
         for objective in self.objectives.values():
             objective.after_step(self.encoder)

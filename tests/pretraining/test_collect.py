@@ -1,12 +1,14 @@
 """Recording: what an environment showed is what the data set holds, whoever acted."""
 
 import re
+import zipfile
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -71,6 +73,13 @@ def test_a_trained_model_acts(tmp_path: Path) -> None:
     assert (actions.argmax(axis=1) == 2).all() and actions.shape == (7, 4)
     with pytest.raises(ValueError, match="name it, as in --algo ppo"):
         make_policy(str(tmp_path / "model.zip"), None, env)
+    for other in ("dqn", "ars"):
+        with pytest.raises(ValueError, match=rf"cannot be loaded as a model of {other.upper()}, so that it may be another"):
+            make_policy(str(tmp_path / "model.zip"), other, env)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        file.writestr("a.txt", "no model")
+    with pytest.raises(ValueError, match=r"other\.zip cannot be loaded as a model of PPO"):
+        make_policy(str(tmp_path / "other.zip"), "ppo", env)
     with pytest.raises(ValueError, match="There is no algorithm 'pop'"):
         make_policy(str(tmp_path / "model.zip"), "pop", env)
     stacked = gymnasium.wrappers.TransformObservation(Rolling(), lambda x: x[:, :, 0], spaces.Box(0, 255, (36, 36), np.uint8))
@@ -96,6 +105,100 @@ def test_continuous_actions_and_dicts(tmp_path: Path) -> None:
     assert isinstance(segment.observations, dict) and segment.observations["eye"].shape == (7, 3, 36, 40)
     assert set(segment.observations) == {"eye"}
     assert np.allclose(segment.actions[:, 0], (segment.rewards - 1) / 3, atol=1e-6)  # -2 .. 4 to -1 .. 1
+
+
+class Camera(gymnasium.Env):
+    """A Dict of an image, a vector and a text."""
+
+    observation_space = spaces.Dict(
+        {"eye": spaces.Box(0, 255, (36, 40, 3), np.uint8), "speed": spaces.Box(-1, 1, (2,)), "mission": spaces.Text(9)}
+    )
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: int) -> tuple[dict, float, bool, bool, dict]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+class Seen(gymnasium.ObservationWrapper):
+    """The camera's numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(Camera())
+        self.observation_space = spaces.Dict({key: Camera.observation_space[key] for key in ("eye", "speed")})
+
+    def observation(self, observation: dict) -> dict:
+        return {key: observation[key] for key in ("eye", "speed")}
+
+
+def test_a_model_of_dict_observations_acts_though_its_images_are_turned(tmp_path: Path) -> None:
+    env = Seen()
+    model = PPO("MultiInputPolicy", env, n_steps=4, batch_size=4, device="cpu")
+    assert model.observation_space["eye"].shape == (3, 36, 40)  # type: ignore[index]
+    model.save(tmp_path / "model.zip")
+    done = collect(env, make_policy(str(tmp_path / "model.zip"), "ppo", env), steps=5, out=tmp_path / "data")
+    assert MinariEpisodes(done.folder).lengths.tolist() == [6] and done.left_out == ()
+
+
+def test_texts_are_left_out_and_named(tmp_path: Path) -> None:
+    env = Camera()
+    done = collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data")
+    assert done.left_out == ("mission",)
+    data = MinariEpisodes(done.folder)
+    assert data.observation_space == spaces.Dict({"eye": spaces.Box(0, 255, (3, 36, 40), np.uint8)})
+    with h5py.File(data.file) as file:
+        assert set(file["episode_0"]["observations"]) == {"eye", "speed"}
+    env.action_space = spaces.Text(3)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="actions are not numbers"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "other")
+
+
+def test_an_environment_that_is_registered_by_its_class_is_recorded(tmp_path: Path) -> None:
+    gymnasium.register("RollingByClass-v0", Rolling)
+    try:
+        env = make_environment("RollingByClass-v0")
+        assert collect(env, RandomPolicy(env.action_space), steps=9, out=tmp_path / "data").episodes == 2
+    finally:
+        gymnasium.registry.pop("RollingByClass-v0")
+
+
+def test_jpeg_of_other_images_than_grey_and_rgb_is_refused(tmp_path: Path) -> None:
+    env = Rolling()
+    with pytest.raises(ValueError, match=r"shape \(H, W\) or \(H, W, 3\), but the environment's have \(36, 36, 1\)"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data", jpeg=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Reusing(gymnasium.Env):
+    """Gives the same arrays at every step, with the step's number in them."""
+
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict({"eye": spaces.Box(0, 255, (36, 36, 1), np.uint8)})
+
+    def __init__(self) -> None:
+        self.seen, self.told = {"eye": np.zeros((36, 36, 1), np.uint8)}, {"at": np.zeros(2)}
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        self.seen["eye"][:], self.told["at"][:] = 0, 0
+        return self.seen, self.told
+
+    def step(self, action: int) -> tuple[dict, float, bool, bool, dict]:
+        self.seen["eye"] += 1
+        self.told["at"] += 1
+        return self.seen, 0.0, False, False, self.told
+
+
+def test_arrays_that_an_environment_uses_again_are_stored_as_they_were(tmp_path: Path) -> None:
+    env = Reusing()
+    folder = collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data", infos=True).folder
+    read = MinariEpisodes(folder).read(0, 0, 6).observations
+    assert isinstance(read, dict) and read["eye"].mean(axis=(1, 2, 3)).tolist() == [0, 1, 2, 3, 4, 5]
+    with h5py.File(folder / "data" / "main_data.hdf5") as file:
+        assert file["episode_0"]["infos"]["at"][:, 1].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_recording_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -130,6 +233,7 @@ def test_the_command_line_collects_and_pretrains(tmp_path: Path, capfd: pytest.C
         (["collect", "--env", "Nowhere-v0", "--out", "x"], "There is no environment 'Nowhere-v0'"),
         (["collect", "--env", "a", "--env-factory", "nowhere:make", "--out", "x"], "must be 'module:function'"),
         (["collect", "--env", "a", "--env-factory", FACTORY, "--policy", "m.zip", "--out", "x"], "there is no such file"),
+        (["collect", "--env", "a", "--env-factory", FACTORY, "--seed", "-1", "--out", "x"], "seed is -1"),
         (["pretrain", "--data", "/nowhere", "--out", "x"], "There is no data at /nowhere"),
     ],
 )
@@ -137,6 +241,28 @@ def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.Ca
     assert cli.main(arguments) == 2
     error = capfd.readouterr().err
     assert text in error and error.startswith("cpc-rl: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--extractor-set", "nosuch=3", "NatureExtractor cannot be made with {'nosuch': 3}"),
+        ("--extractor-set", "features_dim=abc", "NatureExtractor cannot be made with {'features_dim': 'abc'}"),
+        ("--extractor-set", "features_dim=-1", "NatureExtractor cannot be made with {'features_dim': -1}"),
+        ("--set", "horizon=abc", "'cpc' cannot be made with {'horizon': 'abc'}"),
+        ("--set", "horizon=2.5", "horizon is 2.5, but it must be a whole number"),
+        ("--device", "foo", "device is foo, but torch cannot compute there"),
+        ("--device", "meta", "device is meta, but torch cannot compute there"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_a_sentence(
+    option: str, value: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = rolling_data(tmp_path, steps=20)
+    settings = ["--steps", "2", "--batch-size", "4", "--workers", "0", option, value]
+    assert cli.main(["pretrain", "--data", str(data), "--out", str(tmp_path / "run"), *settings]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("cpc-rl: ") and text in error and "Traceback" not in error
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,16 @@
 """Recorded data: what is read is what was recorded, windows stay in their episodes, what is damaged is named and skipped."""
 
 import pickle
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import cv2
 import gymnasium
 import h5py
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -18,8 +21,10 @@ from torch import Tensor
 
 from cpc_rl.pretraining import ImageEpisodes, MinariEpisodes, ReplayData, open_dataset
 from cpc_rl.pretraining.batches import Batch, EpisodeBatches
-from cpc_rl.pretraining.episodes import ChannelsFirst
+from cpc_rl.pretraining.collect import collect
+from cpc_rl.pretraining.episodes import ChannelsFirst, DamagedError
 from cpc_rl.pretraining.opening import stacked
+from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 from cpc_rl.pretraining.starts import Starts
 from tests.pretraining.toy import MOVES, rolling_data
@@ -128,6 +133,70 @@ def test_a_damaged_episode_is_named_and_skipped(recorded: Path, tmp_path: Path) 
     assert [text.split(", ")[1].split(":")[0] for text in data.skipped] == ["episode_3", "episode_5"]
 
 
+def replaced(group: h5py.Group, name: str, values: Any) -> None:
+    del group[name]
+    group[name] = values
+
+
+def test_what_does_not_fit_together_is_named_and_skipped(recorded: Path, tmp_path: Path) -> None:
+    """In the order of the episodes: fewer actions than rewards, images of another size, others that are floats."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(recorded, folder)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        replaced(file["episode_2"], "actions", file["episode_2"]["actions"][:5])
+        replaced(file["episode_3"], "observations", file["episode_3"]["observations"][:, :30])
+        replaced(file["episode_4"], "observations", file["episode_4"]["observations"][:].astype(np.float32))
+        file["episode_5"]["actions"][2] = 4
+        file["episode_6"]["actions"][2] = -1
+    data = MinariEpisodes(folder)
+    told = [text.partition("main_data.hdf5, ")[2] for text in data.skipped]
+    assert told[0] == "episode_2: its actions are not as many as its rewards"
+    assert told[1].startswith("episode_3: its frames are uint8 of shape (30, 36, 1), but they should be Box(0, 255, (36, 36")
+    assert told[2].startswith("episode_4: its frames are float32") and len(told) == 3 and len(data.lengths) == 12
+    read = list(EpisodeBatches(data, 32, 2).stream(0, 6, workers=0))
+    named = {text.partition("main_data.hdf5, ")[2] for batch in read for text in batch.skipped}
+    assert named == {f"episode_{number}: an action that is not of Discrete(4)" for number in (5, 6)}
+
+
+def test_a_sentence_from_a_worker_comes_without_its_traceback(pictures: Path) -> None:
+    for file in pictures.rglob("*.png"):
+        file.write_bytes(b"no image")
+    batches = EpisodeBatches(ImageEpisodes(pictures, image_size=(36, 36)), 8, 2)
+    with pytest.raises(ValueError, match=r"^100 windows one after the other could not be read, the last one because of .*$"):
+        next(batches.stream(0, 2, workers=1))
+
+
+class Smooth(gymnasium.Env):
+    """Float images, whose frames tell the step, and two numbers as actions; episodes of 7 steps."""
+
+    observation_space, action_space = spaces.Box(0, 1, (36, 36, 1), np.float32), spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.at = 0
+        return np.zeros((36, 36, 1), np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.at += 1
+        return np.full((36, 36, 1), self.at / 10, np.float32), 0.0, self.at == 7, False, {}
+
+
+def test_frames_and_actions_that_are_not_finite_are_named_and_skipped(tmp_path: Path) -> None:
+    env = Smooth()
+    folder = collect(env, RandomPolicy(env.action_space), steps=28, out=tmp_path / "data").folder
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        file["episode_2"]["observations"][4, 3, 3, 0] = np.nan
+        file["episode_3"]["actions"][0, 0] = np.nan
+    batches = EpisodeBatches(MinariEpisodes(folder), 16, 1)
+    read = list(batches.stream(0, 6, workers=0))
+    assert all(torch.isfinite(images(batch)).all() and torch.isfinite(batch.windows.actions).all() for batch in read)
+    named = {text.partition("main_data.hdf5, ")[2] for batch in read for text in batch.skipped}
+    assert named == {
+        f"episode_{place}: numbers that are not finite in the steps {first} to {first + 1}"
+        for place, first in ((2, 3), (2, 4), (3, 0))
+    }
+
+
 def test_a_half_written_file_says_so(recorded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "half"
     shutil.copytree(recorded, folder)
@@ -188,6 +257,43 @@ def test_videos(tmp_path: Path) -> None:
         assert np.abs(frames.mean(axis=(1, 2, 3)) - 12 * np.arange(start, stop)).max() < 4  # JPEG loses a little
 
 
+def test_images_of_more_than_8_bits_and_of_several_pages_are_refused(tmp_path: Path) -> None:
+    for folder, image in (("deep", np.full((36, 40), 4095, np.uint16)), ("real", np.full((36, 40), 0.5, np.float32))):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.tiff"), image)
+        with pytest.raises(ValueError, match=rf"a\.tiff: its numbers are {image.dtype}, but images of 8 bits are read: scale"):
+            ImageEpisodes(tmp_path / folder)
+    cv2.imwrite(str(tmp_path / "deep" / "b.png"), np.zeros((36, 40, 3), np.uint8))
+    cv2.imwritemulti(str(tmp_path / "deep" / "c.tif"), [np.full((36, 40), number, np.uint8) for number in range(6)])
+    data = ImageEpisodes(tmp_path / "deep")
+    assert data.lengths.tolist() == [3] and data.read(0, 1, 2).observations.shape == (1, 3, 36, 40)  # type: ignore[union-attr]
+    with pytest.raises(DamagedError, match="it holds 6 images, but one a file is read"):
+        data.read(0, 2, 3)
+
+
+def encoded(file: Path, *options: str) -> None:
+    """A video of 60 frames whose brightness is 4 times their number."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "64x64"]
+    frames = b"".join(np.full((64, 64), 4 * number, np.uint8).tobytes() for number in range(60))
+    subprocess.run([*command, "-r", "30", "-i", "-", *options, str(file)], input=frames, check=True)
+
+
+def test_videos_whose_frames_cannot_be_found_by_number_are_refused(tmp_path: Path) -> None:
+    slower = ["-vf", "setpts='if(lt(N,30),N,30+(N-30)*3)/30/TB'", "-fps_mode", "vfr", "-c:v", "libx264"]
+    for name, options in (("even.mp4", ["-c:v", "libx264"]), ("uneven.mp4", slower), ("uneven.mkv", slower)):
+        encoded(tmp_path / name, *options)
+    data = ImageEpisodes(tmp_path, grayscale=True)
+    assert data.lengths.tolist() == [60] and len(data.skipped) == 2
+    assert all(re.search(r"uneven\.(mp4|mkv): its frames cannot be found by their numbers", text) for text in data.skipped)
+    for start in (1, 37, 56):
+        frames = data.read(0, start, start + 3).observations
+        assert isinstance(frames, np.ndarray)
+        assert np.abs(frames.mean(axis=(1, 2, 3)) - 4 * np.arange(start, start + 3)).max() < 2
+    (tmp_path / "even.mp4").unlink()
+    with pytest.raises(ValueError, match=r"The first that cannot be read is .*convert it, as by ffmpeg"):
+        ImageEpisodes(tmp_path)
+
+
 def test_a_replay_buffer(tmp_path: Path) -> None:
     space, actions = spaces.Box(0, 255, (1, 36, 36), np.uint8), spaces.Discrete(3)
     buffer = ReplayBuffer(30, space, actions, device="cpu")
@@ -208,6 +314,27 @@ def test_a_replay_buffer(tmp_path: Path) -> None:
     (tmp_path / "half.pkl").write_bytes((tmp_path / "buffer.pkl").read_bytes()[:500])
     with pytest.raises(ValueError, match=r"half\.pkl is no pickle that can be read"):
         open_dataset(tmp_path / "half.pkl")
+
+
+def test_a_replay_buffer_of_float_images(tmp_path: Path) -> None:
+    for space, images in ((spaces.Box(0, 1, (1, 36, 36)), True), (spaces.Box(0, 1, (36, 36, 1)), False)):
+        buffer = ReplayBuffer(30, space, spaces.Discrete(3), device="cpu")
+        with open(tmp_path / "buffer.pkl", "wb") as file:
+            pickle.dump(buffer, file)
+        if images:
+            assert open_dataset(tmp_path / "buffer.pkl").observation_space == space
+        else:
+            with pytest.raises(ValueError, match="floats with their channels first"):
+                open_dataset(tmp_path / "buffer.pkl")
+
+
+def test_a_folder_of_images_may_hold_a_metadata_json(pictures: Path, recorded: Path, tmp_path: Path) -> None:
+    (pictures / "metadata.json").write_text('{"camera": "left"}')
+    assert isinstance(open_dataset(pictures), ImageEpisodes)
+    other = shutil.copytree(recorded, tmp_path / "other")
+    (other / "data" / "main_data.hdf5").unlink()
+    with pytest.raises(ValueError, match="is no readable Minari dataset: No data found"):
+        open_dataset(other)
 
 
 def test_what_is_no_data_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,9 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cpc_rl import NatureExtractor, encode, load_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.pretraining import MinariEpisodes, Training, pretrain
+from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.episodes import Episodes, Segment
 from cpc_rl.pretraining.loop import Pretrained
 from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
+from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.training import Learner
 from tests.pretraining.toy import Rolling, rolling_data
 
@@ -110,6 +113,66 @@ def test_a_checkpoint_of_other_settings_is_refused(recorded: Path, tmp_path: Pat
     with pytest.raises(ValueError, match="no checkpoint that can be read"):
         pretrain(recorded, "curl", out=tmp_path, **KWARGS)
     assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_its_checkpoint(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Each log entry reads the features as well: whatever is logged, the sentence comes first."""
+    real = Learner.gradient
+
+    def gradient(self: Learner, windows: Any, step: int = 0) -> Any:
+        loss, metrics = real(self, windows, step)
+        if step == 4:
+            next(p.grad for p in self.encoder.parameters() if p.grad is not None).view(-1)[0] = torch.inf
+            loss = loss * torch.nan if broken == "loss" else loss
+        return loss, metrics
+
+    monkeypatch.setattr(Learner, "gradient", gradient)
+    with pytest.raises(ValueError, match="The loss of step 4, or its gradient, is not a finite number"):
+        pretrain(recorded, "curl", out=tmp_path, checkpoint_every=1, **KWARGS)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 4 and all(value.isfinite().all() for value in state["learner"]["encoder"].values())
+
+
+def test_a_learning_rate_that_is_far_too_large_ends_with_a_sentence(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Make the learning rate smaller \(it is 1e\+20\)"):
+        pretrain(recorded, "simclr", out=tmp_path, learning_rate=1e20, **KWARGS)
+
+
+def test_other_data_in_the_same_folder_are_refused_and_a_finished_run_says_so(
+    recorded: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As many frames of the same kind, in episodes of the same lengths: only what they show tells them apart."""
+    done = pretrain(recorded, "curl", out=tmp_path / "run", **KWARGS)
+    before = done.encoder.read_bytes()
+    env = Rolling()
+    other = collect(env, RandomPolicy(env.action_space), steps=400, out=tmp_path / "other", seed=100).folder
+    for data, settings, text in [
+        (other, {}, 'data: then "[0-9a-f]{16}", now'),
+        (recorded, {"frame_stack": 2}, "frame_stack: then 1, now 2"),
+    ]:
+        with pytest.raises(ValueError, match=f"with other settings or other data than those of now.*{text}"):
+            pretrain(data, "curl", out=tmp_path / "run", **settings, **KWARGS)
+    assert done.encoder.read_bytes() == before
+    copy = shutil.copytree(recorded, tmp_path / "copy")
+    pretrain(copy, "curl", out=tmp_path / "run", **{**KWARGS, "verbose": 1})
+    assert "is finished already" in capfd.readouterr().err
+
+
+def test_a_checkpoint_without_its_data_or_of_something_else_is_refused(recorded: Path, tmp_path: Path) -> None:
+    pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    file = tmp_path / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    earlier = json.loads(state["signature"])
+    del earlier["data"]
+    torch.save({**state, "signature": json.dumps(earlier)}, file)
+    with pytest.raises(ValueError, match="data: an earlier version did not write it down"):
+        pretrain(recorded, "curl", out=tmp_path, **KWARGS)
+    torch.save({"weights": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint of a pre-training"):
+        pretrain(recorded, "curl", out=tmp_path, **KWARGS)
 
 
 @pytest.mark.parametrize("settings", [{"accumulate": 4}, {"workers": 2}, {"log_every": 1, "checkpoint_every": 1}])
@@ -208,6 +271,28 @@ def test_labels_that_were_recorded_end_in_a_probe_report(tmp_path: Path, capfd: 
     assert "| variable | trained | untrained |" in capfd.readouterr().out
 
 
+def test_episodes_without_the_labels_of_the_others_are_named_and_not_probed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
+    with h5py.File(data / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0"]["infos"]["labels"]
+        del file["episode_3"]["infos"]["labels"]["steps"]
+        short = file["episode_5"]["infos"]["labels"]["steps"][:4]
+        del file["episode_5"]["infos"]["labels"]["steps"]
+        file["episode_5"]["infos"]["labels"]["steps"] = short
+    done = pretrain(data, "curl", Fields, out=tmp_path / "run", **SHORT, probe_frames=600)
+    assert done.report is not None
+    found = {v["name"]: v["score"] for v in json.loads(done.report.read_text())["trained"]["variables"]}
+    assert found["brightness"] > 0.99 and "steps" in found
+    told = [line.partition("main_data.hdf5, ")[2] for line in capfd.readouterr().err.splitlines() if "not probed: " in line]
+    assert told == [
+        "episode_5, labels: steps are not as many as the frames",
+        "episode_0 has no labels, but others have brightness, steps",
+        "episode_3 has the labels brightness, but others have brightness, steps",
+    ]
+
+
 def test_several_images_have_an_extractor_each_named_as_a_policy_names_them(tmp_path: Path) -> None:
     done = pretrain(Memory(), "multiview", out=tmp_path, **KWARGS)
     from safetensors.torch import load_file
@@ -226,6 +311,27 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine() -> None:
     assert np.allclose(shares[:10], np.arange(1, 11) / 10)
     assert np.isclose(cosine_with_warmup(50, 91, 9), 0.5) and 0 < shares[-1] < 0.001
     assert all(a > b for a, b in pairwise(shares[9:]))
+
+
+def test_what_is_not_given_fits_the_optimiser_and_the_steps() -> None:
+    assert [Training(optimizer=name).highest_rate for name in ("adamw", "lars")] == [1e-3, 1.0]  # type: ignore[arg-type]
+    assert Training(optimizer="lars", learning_rate=0.2).highest_rate == 0.2
+    assert [Training(steps=steps).warmup_steps for steps in (1, 300, 10_000)] == [0, 30, 500]
+    assert Training(steps=300).identity == Training(steps=300, learning_rate=1e-3, warmup=30).identity
+    with pytest.raises(ValueError, match="warmup is 300 with 300 steps"):
+        Training(steps=300, warmup=300)
+
+
+def test_lars_moves_the_weights_with_what_is_not_given(recorded: Path, tmp_path: Path) -> None:
+    """By some percent in 40 steps, as AdamW does; at the rate of AdamW it would be by less than a thousandth."""
+    settings = {**KWARGS, "steps": 40, "warmup": None}
+    done = pretrain(recorded, "simclr", out=tmp_path, optimizer="lars", **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = NatureExtractor(MinariEpisodes(recorded).observation_space, 32).state_dict()  # type: ignore[arg-type]
+    for name, trained in load_file(done.encoder).items():
+        if trained.ndim > 1:
+            assert (trained - fresh[name]).norm() > 0.01 * fresh[name].norm(), name
 
 
 def test_lars_is_the_papers_step() -> None:
@@ -250,6 +356,7 @@ def test_what_makes_no_sense_is_refused(recorded: Path, tmp_path: Path) -> None:
         ({"optimizer": "sgd"}, "adamw, lars"),
         ({"precision": "fp8"}, "'float32' or 'bf16'"),
         ({"learning_rate": 0.0}, "above 0"),
+        ({"learning_rate": float("nan")}, "above 0"),
     ]:
         with pytest.raises(ValueError, match=text):
             Training(**wrong)  # type: ignore[arg-type]
