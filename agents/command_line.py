@@ -23,6 +23,10 @@ def parse_arguments(cls: type[T], argv: Sequence[str]) -> T:
     :param cls: the dataclass; its docstring and its fields' are the help
     :raises UserError: an unknown flag, or a value of the wrong kind
     """
+    flags = [word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")]
+    twice = next((flag for flag in flags if flags.count(flag) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice} is given twice, and the first would be forgotten: give it once.")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

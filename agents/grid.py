@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 
 from agents.algorithms import default_algorithm, find_algorithm
+from agents.arm_checks import check_arms, remarks
 from agents.arms import parse_arm
 from agents.build import environment_keywords
 from agents.configuration import RunConfiguration
@@ -49,7 +50,7 @@ def run_all(arguments: "Arguments", command: str) -> int:
     machine = Machine(arguments.device, arguments.vec, max(1, (os.cpu_count() or 1) // parallel) if parallel > 1 else None)
     _check_device(arguments.device, elsewhere=arguments.ray)
     if arguments.resume is not None:
-        given = [name for name in (*RUN_ARGUMENTS, "ray") if getattr(arguments, name) not in (None, False)]
+        given = [name for name in (*RUN_ARGUMENTS, "jobs", "ray") if getattr(arguments, name) not in (None, False)]
         if given:
             flag = given[0].replace("_", "-")
             raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
@@ -57,6 +58,9 @@ def run_all(arguments: "Arguments", command: str) -> int:
         runs = [(folder.read_configuration(), folder)]
     else:
         configurations = configure(arguments)
+        sentences = check_arms(configurations, machine) if len(configurations) > 1 else remarks(configurations)
+        for sentence in sentences:
+            print(sentence, file=sys.stderr)
         log_dir = arguments.log_dir or Path("runs")
         runs = [(configuration, RunFolder.of(log_dir, configuration)) for configuration in configurations]
     jobs = [Job(*run) for run in runs]
@@ -133,6 +137,8 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     if arguments.env is None:
         raise UserError("--env is missing, such as --env CarRacing-v2 (or --resume with a run's folder).")
     recipe = choose_recipe(arguments.env, arguments.algo, pixels=arguments.pixels)
+    if arguments.render is not None and environment_family(arguments.env) != "carracing":
+        raise UserError(f"--render chooses between CarRacing's two pictures, and {arguments.env} has one: leave it out.")
     _check_environment(arguments.env, recipe, pixels=arguments.pixels)
     arms = [parse_arm(text, recipe.objective) for text in arguments.objective or (recipe.objective,)]
     _check_different("objective", [arm.name for arm in arms], arguments.objective or ())

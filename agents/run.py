@@ -3,8 +3,9 @@
 import json
 import shutil
 import sys
+import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from agents.evaluation import FINAL_SEEDS, Evaluation, Evaluator, interrupts_ign
 from agents.files import whole_file, write_text
 from agents.logs import make_logger, restore_pending
 from agents.memory import keep_freed_memory, put_channels_last
-from agents.randomness import training_seed
+from agents.randomness import training_seed, undisturbed
 from agents.run_folder import RunFolder
 from agents.summary import summarize
 from agents.training import RunCallback, Stopped
@@ -35,6 +36,8 @@ from agents.transfer import check_unchanged, transfer_callback
 from agents.video import NoPictures, record_episode, write_video
 from envs import make_vec_env
 from envs.reward import RewardSign, ScaledReward
+
+TRIAL_STEPS = 1_000  # what a replay buffer holds that nothing is put into
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,7 @@ def _start(
         )  # says first if it cannot
         ratio = measure_compute_ratio(recipe, vec_env, seed, machine.device)
     model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
-    try:
-        if configuration.encoder is not None:
-            cpc_rl.load_encoder(model, configuration.encoder)  # what becomes of it is its callback's part, see _train
-        if callback is not None:
-            callback.init_callback(model)  # says now what learn() would say later
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    _attach(configuration, model, callback)
     content = {
         "run": configuration.as_dict(),
         "command": command,
@@ -207,6 +204,33 @@ def _start(
     folder.start(content)
     shutil.rmtree(folder.replaced, ignore_errors=True)
     return model
+
+
+def _attach(configuration: RunConfiguration, model: BaseAlgorithm, callback: BaseCallback | None) -> None:
+    """Give a new model the run's encoder and callback."""
+    try:
+        if configuration.encoder is not None:
+            cpc_rl.load_encoder(model, configuration.encoder)  # what becomes of it is its callback's part, see _train
+        if callback is not None:
+            callback.init_callback(model)  # says now what learn() would say later
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def try_out(configuration: RunConfiguration, machine: Machine) -> None:
+    """
+    Make one environment and the model of a run as the run would, and let go of both.
+
+    :raises UserError: the run could not begin
+    """
+    vec = machine.vec if configuration.envpool else "dummy"
+    with undisturbed(), warnings.catch_warnings(), ExitStack() as cleanup:
+        warnings.simplefilter("ignore")  # the run says it again
+        vec_env = _make_vec_env(replace(configuration, n_envs=1), replace(machine, vec=vec), 0)
+        cleanup.callback(vec_env.close)
+        arm = parse_arm(configuration.plain_arm, configuration.recipe.objective)
+        model = build_model(configuration.recipe, vec_env, arm, configuration.seed, "cpu", timesteps=TRIAL_STEPS)
+        _attach(configuration, model, build_callback(configuration.recipe, arm, configuration.seed))
 
 
 def _how_to_resume(folder: RunFolder, runner: RunCallback) -> str:

@@ -95,7 +95,13 @@ def check_head_has_work(arm: Arm, recipe: Recipe, arguments: "Arguments") -> Non
     timesteps = arguments.timesteps or recipe.timesteps
     for_good = arguments.unfreeze_at is None or arguments.unfreeze_at >= timesteps
     separate = recipe.callback.get("gradient") == "separate" or recipe.algorithm == "trpo"
-    if arm.objectives and arguments.encoder_train == "frozen" and for_good and not separate:
+    rests = arguments.encoder_train == "frozen" and for_good and not separate
+    if arm.compute and rests:
+        raise UserError(
+            "The arm 'compute' makes up for the time that a head takes, and while the encoder is frozen a joint head takes "
+            f"none: give an --unfreeze-at below {timesteps}, or take --objective none."
+        )
+    if arm.objectives and rests:
         raise UserError(
             f"The arm {arm.name!r} would train nothing: a joint head rests while the encoder is frozen. "
             f"Give an --unfreeze-at below {timesteps}, or take --objective none."

@@ -42,6 +42,11 @@ BAD = [
     (f"--env {IMAGES} --objective aug+shuffled shuffled+aug", "several different values"),
     (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
     (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
+    (f"--env {IMAGES} --objective none compute --algo a2c", "The arm 'compute' cannot be trained here: "),
+    (f"--env {IMAGES} --objective none aug --algo recurrentppo", "The arm 'aug' cannot be trained here: "),
+    (f"--env {IMAGES} --env {IMAGES}", "--env is given twice"),
+    (f"--env {IMAGES} --n-envs 2 --n_envs=3", "--n-envs is given twice"),
+    (f"--env {IMAGES} --render stock", "has one: leave it out"),
     (f"--env {IMAGES} --timesteps 0", "--timesteps must be 1 or more, and is 0"),
     (f"--env {IMAGES} --timesteps -5", "--timesteps must be 1 or more, and is -5"),
     (f"--env {IMAGES} --timesteps many", "invalid"),
@@ -61,6 +66,7 @@ BAD = [
     ("--resume nowhere", "not a run folder"),
     (f"--resume nowhere --env {IMAGES}", "leave --env out"),
     ("--resume nowhere --ray", "leave --ray out"),
+    ("--resume nowhere --jobs 2", "leave --jobs out"),
 ]
 
 
