@@ -97,7 +97,7 @@ class ContrastiveCallback(BaseCallback):
         self.heads: dict[str, Head] = {}
         self._injections: list[Injection] = []
         self._monitors: dict[str, Monitors] = {}  # by role, as the heads
-        self._began_at: tuple[int, int | None] = 0, None  # steps, and updates of the agent, when this learn() began
+        self._began_at: tuple[int, Any, int] = 0, None, 0  # steps, the agent's updates and the heads', when this learn() began
         self._tie: Tie | None = None
         self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
@@ -165,7 +165,7 @@ class ContrastiveCallback(BaseCallback):
         assert self._windows is not None
         # A new learn() resets the envs, which no `done` tells; or it goes on from where an interrupted one left them.
         self._windows.mark_seam(reset=bool(self.locals.get("reset_num_timesteps")))
-        self._began_at = self.num_timesteps, getattr(self.model, "_n_updates", None)
+        self._began_at = self.num_timesteps, getattr(self.model, "_n_updates", None), self._head_steps
 
     def _on_rollout_start(self) -> None:
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
@@ -224,9 +224,14 @@ class ContrastiveCallback(BaseCallback):
             batches[name] = windows
         return batches
 
+    @property
+    def _head_steps(self) -> int:
+        return sum(head.steps for head in self.heads.values())
+
     def _warn_of_no_updates(self) -> None:
-        steps, updates = self._began_at
-        if updates is not None and updates == self.model._n_updates and self.num_timesteps > steps:
+        steps, updates, head_steps = self._began_at
+        idle = getattr(self.model, "_n_updates", None) == updates is not None and self._head_steps == head_steps
+        if idle and self.num_timesteps > steps:
             starts = getattr(self.model, "learning_starts", 0)
             after = f" before {starts} steps (its learning_starts)" if starts else " before its first rollout is full"
             warnings.warn(

@@ -39,14 +39,14 @@ def test_a_compiled_policy_trains_as_the_plain_one(name):
     assert same_parameters(*models) and hooks_left(models[1]) == 0
 
 
-@pytest.mark.parametrize("objective", ["stdim", "spr"])
-def test_an_extractor_compiled_in_place_shows_its_feature_map(objective):
+@pytest.mark.parametrize(("objective", "keywords"), [("stdim", {}), ("driml", {}), ("spr", {"space": "map"})])
+def test_an_extractor_compiled_in_place_shows_its_feature_map(objective, keywords):
     models = []
     for compiled in (False, True):
         model = make_model("PPO")
         if compiled:
             model.policy.features_extractor.compile(backend="eager")
-        callback = ContrastiveCallback(objective, batch_size=4)
+        callback = ContrastiveCallback(objective, keywords, batch_size=4)
         models.append(model.learn(steps("PPO"), callback=callback))
         assert callback.heads["shared"].steps >= 2
     assert same_parameters(*models)

@@ -83,13 +83,14 @@ class FrameSource:
 
 
 def _check_pixels(encoder: Encoder, recording: Recording) -> None:
-    """An encoder of a Box of floats can be given uint8 images as well, and would make nonsense of them."""
+    """An encoder of floats can be given uint8 images as well; unless its floats are as large, it would misread them."""
     space, frames = encoder.observation_space, recording.observations
     if isinstance(frames, dict) != encoder.is_dict:
         return  # which is said elsewhere
     for key, images in encoder.images(frames).items():  # type: ignore[arg-type]
         part = space[key] if isinstance(space, spaces.Dict) else space
-        if part.dtype != np.uint8 and images.dtype == np.uint8:
+        as_large = isinstance(part, spaces.Box) and part.low.min() == 0 and part.high.max() == 255
+        if part.dtype != np.uint8 and images.dtype == np.uint8 and not as_large:
             raise ValueError(
                 f"The encoder reads {part}, but the frames are uint8 images: make them as they were in training "
                 "(--env-factory, --data). What VecNormalize did is not in a model's file: probe such a run in Python."

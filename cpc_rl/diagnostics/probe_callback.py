@@ -24,6 +24,8 @@ from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording, record, untouched_randomness
 
+FEW = 50  # test frames, below which a score says little
+
 
 class ProbeCallback(BaseCallback):
     """
@@ -102,10 +104,10 @@ class ProbeCallback(BaseCallback):
             with untouched_randomness():
                 report = probe(self._features(), self.recording.labels, self.recording.episodes, **self.probe_kwargs)
         except ValueError as error:  # a training is worth more than its probes
-            if not self._warned:
-                warnings.warn(f"ProbeCallback has nothing to show at {self.num_timesteps:,} steps: {error}", stacklevel=2)
-            self._warned = True
+            self._warn(f"has nothing to show at {self.num_timesteps:,} steps: {error}")
             return
+        if report.frames["test"] < min(FEW, self.frames // 20):
+            self._warn(f"judges by {report.frames['test']} frames alone: the others are in training or validation, too.")
         self.reports.append((self.num_timesteps, report))
         for variable in report.variables:
             self.logger.record(f"probe/{variable.name}", variable.score)
@@ -116,6 +118,13 @@ class ProbeCallback(BaseCallback):
                 if self.verbose > 0:
                     print(f"ProbeCallback: {name} {mean:.3f} at {self.num_timesteps:,} steps")
         self.logger.dump(self.num_timesteps)
+
+    def _warn(self, what: str) -> None:
+        """Once."""
+        if not self._warned:
+            more = " Where there are few different frames, probe_kwargs=dict(fingerprints=None) counts known ones as well."
+            warnings.warn(f"ProbeCallback {what}{more if self.probe_kwargs['fingerprints'] is not None else ''}", stacklevel=3)
+        self._warned = True
 
     def _features(self) -> Tensor:
         assert self.recording is not None

@@ -56,7 +56,7 @@ class Recording:
 def load_recording(file: str | os.PathLike) -> Recording:
     """
     Read an ``.npz``: ``observations`` (or ``observations/KEY`` of a Dict space), and if they are known ``episodes``,
-    ``actions`` and ``labels/NAME``. Without ``episodes`` all frames are of one.
+    ``actions`` (of all frames, or of all but the last) and ``labels/NAME``. Without ``episodes`` all frames are of one.
 
     :raises ValueError: if it cannot be read, has no observations, or an array is not one entry for each frame
     """
@@ -76,6 +76,8 @@ def load_recording(file: str | os.PathLike) -> Recording:
             raise ValueError(f"{file} has no 'observations', only {', '.join(arrays) or 'nothing'}.")
     first = next(iter(observations.values())) if isinstance(observations, dict) else observations
     count = len(np.atleast_1d(first))
+    if "actions" in arrays and len(np.atleast_1d(arrays["actions"])) == count - 1:
+        arrays["actions"] = np.concatenate([arrays["actions"], np.zeros_like(arrays["actions"][:1])])  # nothing follows it
     for key, value in arrays.items():
         if value.shape[:1] != (count,) and key.partition("/")[0] in ("observations", "episodes", "actions", "labels"):
             raise ValueError(

@@ -99,7 +99,7 @@ def make_suites(tasks: Sequence[Task]) -> list[Suite]:
     :raises ValueError: there are no tasks
     """
     if not tasks:
-        raise ValueError("No run is finished, so there is nothing to compare yet.")
+        raise ValueError("No run on a task with reference scores is finished, so there is nothing to compare yet.")
     suites = []
     for algorithm in dict.fromkeys(task.algorithm for task in tasks):
         every = [task for task in tasks if task.algorithm == algorithm]

@@ -52,10 +52,12 @@ def write_suite_report(
     """
     environments = read_environments(folders, arms)
     references = choose_references(environments, normalise)
-    runs = [run for every in environments.values() for run in every]
     (out / "runs").mkdir(parents=True, exist_ok=True)
     for env, every in environments.items():
         write_table(out / "runs" / f"{env.replace('/', '-').replace(':', '-')}.csv", every)
+    left_out = [env for env in environments if references.find(env) is None]
+    environments = {env: every for env, every in environments.items() if env not in left_out}
+    runs = [run for every in environments.values() for run in every]
     tasks = make_tasks(environments, references, threshold)
     comparisons = [compare_suite(suite, repetitions=repetitions) for suite in make_suites(tasks)]
     _write_scores(out / "scores.csv", tasks)
@@ -64,9 +66,9 @@ def write_suite_report(
         ending = f"-{comparison.suite.algorithm}" if len(comparisons) > 1 else ""
         files = write_suite_figures(out, comparison, ending, compact)
         shown.append([file for file in files if file.suffix == ".png"])
-    text = suite_markdown(comparisons, references, runs, [[file.name for file in files] for files in shown])
+    text = suite_markdown(comparisons, references, runs, left_out, [[file.name for file in files] for files in shown])
     (out / "report.md").write_text(text, encoding="utf-8")
-    content = suite_as_dict(comparisons, references, runs)
+    content = {**suite_as_dict(comparisons, references, runs), "left_out": left_out}
     (out / "report.json").write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
     if not compact:
         write_suite_log(out / "tensorboard", comparisons, [file for files in shown for file in files])

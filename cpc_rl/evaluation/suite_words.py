@@ -40,22 +40,26 @@ HOW_TO_READ = """\
 
 
 def suite_markdown(
-    comparisons: Sequence[SuiteComparison], references: References, runs: Sequence[Run], pictures: Iterable[Iterable[str]]
+    comparisons: Sequence[SuiteComparison],
+    references: References,
+    runs: Sequence[Run],
+    left_out: Sequence[str],
+    pictures: Iterable[Iterable[str]],
 ) -> str:
     """
     The whole report.
 
     :param comparisons: one for each algorithm
     :param runs: all of them, finished or not
+    :param left_out: environments without reference scores, whose runs are not among these
     :param pictures: of each algorithm, paths relative to the report
     """
     envs = list(dict.fromkeys(run.env for run in runs))
     scores = names_for(SCORES, runs)
-    unknown = [env for env in envs if references.find(env) is None]
-    parts = [f"# Sample efficiency over {len(envs) - len(unknown)} tasks", f"Reference scores: {references.name}."]
-    if unknown:
+    parts = [f"# Sample efficiency over {len(envs)} tasks", f"Reference scores: {references.name}."]
+    if left_out:
         parts.append(
-            f"**Left out**, for there are no reference scores for them: {', '.join(unknown)}. `--normalise` takes a CSV "
+            f"**Left out**, for there are no reference scores for them: {', '.join(left_out)}. `--normalise` takes a CSV "
             "file with the columns task, low, high; `cpc-rl report` of such a folder alone needs none."
         )
     for comparison, files in zip(comparisons, pictures, strict=True):

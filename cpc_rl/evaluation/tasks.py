@@ -101,7 +101,7 @@ def make_tasks(environments: dict[str, list[Run]], references: References, thres
     The tasks of every algorithm that has a finished run, each algorithm's together.
 
     :param environments: their runs
-    :param references: which know every environment
+    :param references: environments that these do not know are passed by
     :param threshold: a normalised score; if ``None``, each task takes
         :func:`~cpc_rl.evaluation.arms.choose_threshold`'s, unless plain training rises by less than a twentieth of the
         reference's range

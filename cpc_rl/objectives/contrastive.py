@@ -79,6 +79,11 @@ class ContrastiveObjective(Objective):
             self.queue = KeyQueue(self.negatives.queue_size, queue_dim)
         self._fresh: tuple[Tensor, Origin] | None = None
 
+    @property
+    def estimator(self) -> str:
+        """The name of the bound that is maximised."""
+        return self.bound.name
+
     def read(self, features: Tensor) -> Tensor:
         """Features ``(..., F)`` as the head reads them: see :func:`cpc_rl.nets.at_length`."""
         return at_length(features, self.feature_length)
@@ -190,7 +195,7 @@ class ContrastiveObjective(Objective):
         """Loss, InfoNCE row for row, and the estimate of mutual information that the estimator gives."""
         contrast = info_nce(scores, targets, negatives | positives)
         loss = masked_mean(contrast.loss, rows)
-        if self.bound.name == "infonce":
+        if self.estimator == "infonce":
             return loss, contrast, masked_mean(contrast.ceiling, rows) - loss
         estimate = self.bound(scores, positives & rows[:, None], negatives & rows[:, None], **bound)
         return -estimate, contrast, estimate
@@ -206,8 +211,8 @@ class ContrastiveObjective(Objective):
             Contrast(*(torch.cat(column) for column in zip(*(part.contrast for part in parts), strict=True))), rows
         )
         metrics["loss"] = loss.detach()
-        if self.bound.name != "infonce":
-            metrics[f"mi_{self.bound.name}"] = torch.stack([part.estimate for part in parts]).mean()
+        if self.estimator != "infonce":
+            metrics[f"mi_{self.estimator}"] = torch.stack([part.estimate for part in parts]).mean()
         return loss, metrics
 
     def after_step(self, encoder: Encoder) -> None:

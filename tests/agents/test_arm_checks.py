@@ -1,15 +1,28 @@
 """What is said of a grid's arms before the first run begins."""
 
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from agents.arm_checks import check_arms, remarks
 from agents.errors import UserError
 from agents.run import Machine
 from tests.agents.tiny import tiny_configuration, tiny_run
+
+
+def seed_all() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def draws() -> list[float]:
+    return [random.random(), *np.random.random(2), *torch.rand(2).tolist()]
 
 
 def grid(algorithm: str, *arms: str, **changes: object) -> list:
@@ -18,10 +31,14 @@ def grid(algorithm: str, *arms: str, **changes: object) -> list:
 
 def test_a_grid_that_can_begin_draws_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    seed_all()
     assert check_arms(grid("ppo", "none", "aug", "compute", "curl", "aug+shuffled+curl"), Machine("cpu")) == []
     assert os.listdir(tmp_path) == []
     for algorithm in ("dqn", "sac", "crossq"):
         assert check_arms(grid(algorithm, "none", "compute", "curl"), Machine("cpu")) == []
+    drawn = draws()
+    seed_all()
+    assert drawn == draws()
 
 
 @pytest.mark.parametrize(

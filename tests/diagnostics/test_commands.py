@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
-from cpc_rl import ContrastiveCallback, Negatives, encode, save_encoder
+from cpc_rl import ContrastiveCallback, NatureExtractor, Negatives, encode, save_encoder
 from cpc_rl.augment import Compose, RandomResizedCrop, RandomShift
+from cpc_rl.diagnostics.cli_frames import _check_pixels
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
 from cpc_rl.diagnostics.cli_look import run as look
 from cpc_rl.diagnostics.cli_probe import ProbeArguments
@@ -22,6 +24,7 @@ from cpc_rl.diagnostics.recorded_episodes import RecordedEpisodes
 from cpc_rl.diagnostics.recording import Recording, load_recording, record
 from cpc_rl.diagnostics.saved_heads import load_objectives, read_back
 from cpc_rl.diagnostics.saved_run import Subject, load_model, load_subject
+from cpc_rl.encoder import IMAGE, Encoder
 from tests.algorithms import make_model, same_parameters
 from tests.stamped_env import StampedEnv, read_stamps
 
@@ -186,6 +189,8 @@ def test_files_of_frames_that_are_none_are_said(tmp_path):
 def test_one_number_for_each_action_will_do(tmp_path):
     np.savez(tmp_path / "flat.npz", observations=np.zeros((6, 8, 8, 3), np.uint8), actions=np.arange(6))
     assert load_recording(tmp_path / "flat.npz").actions.tolist() == [[n] for n in range(6)]
+    np.savez(tmp_path / "steps.npz", observations=np.zeros((6, 36, 36, 3), np.uint8), actions=np.arange(1, 6))
+    assert load_recording(tmp_path / "steps.npz").actions.tolist() == [[1], [2], [3], [4], [5], [0]]
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "ars", "sac", "recurrentppo"])
@@ -264,6 +269,18 @@ def test_what_is_missing_is_said(run, tmp_path):
         look(LookArguments(folder, env="x", env_factory="tests.diagnostics.test_commands:grey"))
     with pytest.raises(ValueError, match="is no JSON"):
         look(LookArguments(folder, env_factory=FACTORY, env_kwargs="{size: 3}"))
+
+
+def test_uint8_frames_for_an_encoder_of_floats_as_large_are_what_the_agent_sees():
+    frames = Recording(np.zeros((2, 3, 36, 36), np.uint8), np.zeros((2, 0)), np.zeros(2, np.int64), {})
+    for high, fits in ((255, True), (1, False)):
+        space = spaces.Box(0, high, (3, 36, 36), np.float32)
+        encoder = Encoder({IMAGE: NatureExtractor(space, 8, normalized_image=True)}, space)
+        if fits:
+            _check_pixels(encoder, frames)
+        else:
+            with pytest.raises(ValueError, match="but the frames are uint8 images"):
+                _check_pixels(encoder, frames)
 
 
 def test_uint8_frames_for_an_encoder_of_normalised_ones_are_refused(tmp_path):

@@ -90,6 +90,7 @@ def test_tasks_without_reference_scores_are_left_out_and_named(tmp_path: Path) -
     run(ReportArguments((tmp_path,), out=tmp_path / "here"))
     text = (tmp_path / "here" / "report.md").read_text()
     assert "over 1 tasks" in text and "- 1 tasks: PixelCatch-v0" in text
+    assert json.loads((tmp_path / "here" / "report.json").read_text())["left_out"] == ["Toy-v0"]
     assert "**Left out**, for there are no reference scores for them: Toy-v0." in text
 
 
