@@ -39,7 +39,7 @@ def test_a_compiled_policy_trains_as_the_plain_one(name):
     assert same_parameters(*models) and hooks_left(models[1]) == 0
 
 
-@pytest.mark.parametrize(("objective", "keywords"), [("stdim", {}), ("driml", {}), ("spr", {"space": "map"})])
+@pytest.mark.parametrize(("objective", "keywords"), [("stdim", {}), ("driml", {})])
 def test_an_extractor_compiled_in_place_shows_its_feature_map(objective, keywords):
     models = []
     for compiled in (False, True):
