@@ -12,6 +12,8 @@ from stable_baselines3.common.save_util import load_from_pkl
 from cpc_rl.pretraining.batches import Batch
 from cpc_rl.replay_windows import ReplayWindows
 
+LOOKED_AT = 64  # stored frames of which the bounds are checked
+
 
 class ReplayData:
     """
@@ -19,7 +21,8 @@ class ReplayData:
     it is opened: open none from a source that you do not trust.
 
     :param file: the ``.pkl``
-    :raises ValueError: if it holds no replay buffer with images
+    :raises ValueError: if it holds no replay buffer with images, or float images outside the bounds of their space, as one
+        recorded behind ``VecNormalize`` does
     """
 
     def __init__(self, file: str | os.PathLike) -> None:
@@ -42,6 +45,7 @@ class ReplayData:
         self.keys = tuple(images) if isinstance(space, spaces.Dict) else None
         self.action_space: spaces.Space | None = buffer.action_space
         self.skipped: list[str] = []
+        self._check_bounds(file)
 
     def stream(
         self, first: int, last: int, *, batch_size: int, horizon: int, per_trajectory: int, seed: int
@@ -57,6 +61,25 @@ class ReplayData:
             if windows is None:
                 raise ValueError(f"The replay buffer holds fewer than {batch_size} windows: make the batch smaller.")
             yield Batch(windows, [])
+
+    def _check_bounds(self, file: str | os.PathLike) -> None:
+        """Behind ``VecNormalize`` SB3 stores frames as they were before it, under the space of what comes after it."""
+        buffer = self.windows.replay_buffer
+        slots = np.unique(np.linspace(0, buffer.size() - 1, min(LOOKED_AT, buffer.size())).astype(int))
+        space = self.observation_space
+        for key, entry in space.items() if isinstance(space, spaces.Dict) else [("", space)]:
+            if not isinstance(entry, spaces.Box) or not np.issubdtype(entry.dtype, np.floating):
+                continue
+            stored = buffer.observations[key] if key else buffer.observations
+            slack = (np.float64(entry.high) - entry.low) / 1000  # what rounding adds is no other space
+            for slot in slots:
+                frames = stored[slot]  # (n_envs, *obs)
+                if ((frames < entry.low - slack) | (frames > entry.high + slack)).any():
+                    raise ValueError(
+                        f"{file} holds frames from {frames.min():.4g} to {frames.max():.4g}, but their space is {entry}. A "
+                        "buffer recorded behind VecNormalize is like that: it holds raw frames, and the agent sees normalised "
+                        "ones. Record without it (norm_obs=False), or record frames by cpc-rl collect."
+                    )
 
 
 def _is_image(space: spaces.Space) -> bool:

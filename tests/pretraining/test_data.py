@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from torch import Tensor
 
@@ -326,6 +326,29 @@ def test_a_replay_buffer_of_float_images(tmp_path: Path) -> None:
         else:
             with pytest.raises(ValueError, match="floats with their channels first"):
                 open_dataset(tmp_path / "buffer.pkl")
+
+
+def saved_buffer(file: Path, space: spaces.Space, frame: Any) -> Path:
+    """A buffer of 24 steps in two environments that show the same frame all the time."""
+    make = DictReplayBuffer if isinstance(space, spaces.Dict) else ReplayBuffer
+    buffer: Any = make(60, space, spaces.Discrete(3), device="cpu", n_envs=2)  # type: ignore[arg-type]
+    for step in range(24):
+        buffer.add(frame, frame, np.zeros(2), np.ones(2), np.full(2, step % 8 == 7), [{}, {}])
+    with open(file, "wb") as opened:
+        pickle.dump(buffer, opened)
+    return file
+
+
+def test_raw_frames_under_a_normalised_space_are_refused(tmp_path: Path) -> None:
+    """What SB3 stores behind ``VecNormalize``: frames of 0 .. 255 under a space of -10 .. 10."""
+    space = spaces.Box(-10, 10, (3, 36, 36))
+    frame = np.full((2, 3, 36, 36), 10, np.float32)
+    assert isinstance(open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame)), ReplayData)
+    frame[1, 0, 5, 5] = 200
+    with pytest.raises(ValueError, match=r"holds frames from 10 to 200, but their space is Box\(-10.*behind VecNormalize"):
+        open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame))
+    unbounded = spaces.Box(-np.inf, np.inf, (3, 36, 36))
+    assert isinstance(open_dataset(saved_buffer(tmp_path / "b.pkl", unbounded, frame)), ReplayData)
 
 
 def test_a_folder_of_images_may_hold_a_metadata_json(pictures: Path, recorded: Path, tmp_path: Path) -> None:
