@@ -197,6 +197,16 @@ def test_frames_and_actions_that_are_not_finite_are_named_and_skipped(tmp_path: 
     }
 
 
+def test_rewards_that_are_not_finite_keep_no_episode_from_a_training_without_rewards(tmp_path: Path) -> None:
+    env = Smooth()
+    folder = collect(env, RandomPolicy(env.action_space), steps=28, out=tmp_path / "data").folder
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        for group in file.values():
+            group["rewards"][:] = np.nan
+    assert MinariEpisodes(folder).read(0, 0, 8).rewards.shape == (7,)
+    assert not any(batch.skipped for batch in EpisodeBatches(MinariEpisodes(folder), 16, 1).stream(0, 3, workers=0))
+
+
 def test_a_half_written_file_says_so(recorded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "half"
     shutil.copytree(recorded, folder)
