@@ -27,7 +27,7 @@ from cpc_rl.pretraining.opening import stacked
 from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 from cpc_rl.pretraining.starts import Starts
-from tests.pretraining.toy import MOVES, rolling_data
+from tests.pretraining.toy import MOVES, Rolling, rolling_data
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,18 @@ def test_frames_and_actions_that_are_not_finite_are_named_and_skipped(tmp_path: 
         f"episode_{place}: numbers that are not finite in the steps {first} to {first + 1}"
         for place, first in ((2, 3), (2, 4), (3, 0))
     }
+
+
+def test_frames_of_8_bits_under_a_space_of_floats_are_read_as_floats(tmp_path: Path) -> None:
+    """Stored by ``collect`` as the environment gave them, whatever its space says."""
+    env = gymnasium.wrappers.TransformObservation(Rolling(), lambda image: image, spaces.Box(0, 255, (36, 36, 1), np.float32))
+    data = MinariEpisodes(collect(env, RandomPolicy(env.action_space), steps=14, out=tmp_path / "data").folder)
+    with h5py.File(data.file) as file:
+        stored = file["episode_0"]["observations"][1:4]
+    read = data.read(0, 1, 4).observations
+    assert data.skipped == [] and isinstance(read, np.ndarray)
+    assert stored.dtype == np.uint8 and read.dtype == np.float32 == data.observation_space.dtype
+    assert np.array_equal(read, stored.transpose(0, 3, 1, 2))
 
 
 def test_rewards_that_are_not_finite_keep_no_episode_from_a_training_without_rewards(tmp_path: Path) -> None:
