@@ -316,6 +316,18 @@ def test_videos_whose_frames_cannot_be_found_by_number_are_refused(tmp_path: Pat
         ImageEpisodes(tmp_path)
 
 
+@pytest.mark.parametrize("options", [("-c:v", "libx264"), ("-c:v", "mpeg4", "-vtag", "XVID", "-bf", "2")])
+def test_avi_files_with_frames_that_depend_on_later_ones_are_read(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Their last frames come out of the decoder without a time."""
+    encoded(tmp_path / "b_frames.avi", *options)
+    data = ImageEpisodes(tmp_path, grayscale=True)
+    assert data.lengths.tolist() == [60] and data.skipped == []
+    for start, stop in ((50, 60), (17, 20), (58, 60), (0, 60)):
+        frames = data.read(0, start, stop).observations
+        assert isinstance(frames, np.ndarray)
+        assert np.abs(frames.mean(axis=(1, 2, 3)) - 4 * np.arange(start, stop)).max() < 2
+
+
 def test_a_replay_buffer(tmp_path: Path) -> None:
     space, actions = spaces.Box(0, 255, (1, 36, 36), np.uint8), spaces.Discrete(3)
     buffer = ReplayBuffer(30, space, actions, device="cpu")
