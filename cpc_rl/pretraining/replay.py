@@ -35,7 +35,7 @@ class ReplayData:
             raise ValueError(f"{file} is no pickle that can be read: {error!r}.") from error
         space = buffer.observation_space
         entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
-        images = {key: entry for key, entry in entries.items() if _is_image(entry)}
+        images = _images(entries)
         if not images:
             raise ValueError(
                 f"{file} holds observations of {space}, but pre-training needs images: of 8 bits, or of floats with their "
@@ -82,9 +82,20 @@ class ReplayData:
                     )
 
 
-def _is_image(space: spaces.Space) -> bool:
-    """Of floats too, which Stable-Baselines3 neither takes for images nor turns."""
-    if is_image_space(space):
-        return True
-    is_float = isinstance(space, spaces.Box) and len(space.shape) == 3 and np.issubdtype(space.dtype, np.floating)
-    return is_float and is_image_space_channels_first(space)  # type: ignore[arg-type]
+def _images(entries: dict[str, spaces.Space]) -> dict[str, spaces.Space]:
+    """
+    The entries that are images: those of 8 bits, and only where there are none those of floats, which Stable-Baselines3
+    neither takes for images nor turns. Of several entries a float one needs finite bounds, for a lidar's scans have three axes
+    too.
+    """
+    of_8_bits = {key: entry for key, entry in entries.items() if is_image_space(entry)}
+    if of_8_bits:
+        return of_8_bits
+    return {key: entry for key, entry in entries.items() if _is_float_image(entry, bounded=len(entries) > 1)}
+
+
+def _is_float_image(space: spaces.Space, bounded: bool) -> bool:
+    """:param bounded: whether it takes finite bounds to be one"""
+    if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and np.issubdtype(space.dtype, np.floating)):
+        return False
+    return is_image_space_channels_first(space) and (not bounded or space.is_bounded())

@@ -373,6 +373,21 @@ def saved_buffer(file: Path, space: spaces.Space, frame: Any) -> Path:
     return file
 
 
+@pytest.mark.parametrize(
+    ("others", "images"),
+    [
+        ({"image": spaces.Box(0, 255, (3, 36, 36), np.uint8)}, ("image",)),
+        ({"image": spaces.Box(0, 255, (3, 36, 36), np.uint8), "depth": spaces.Box(0, 1, (1, 36, 36))}, ("image",)),
+        ({"depth": spaces.Box(0, 1, (1, 36, 36))}, ("depth",)),
+    ],
+)
+def test_scans_with_three_axes_are_no_images(others: dict[str, spaces.Space], images: tuple[str, ...], tmp_path: Path) -> None:
+    space = spaces.Dict({**others, "lidar": spaces.Box(-np.inf, np.inf, (2, 16, 16))})
+    frame = {key: np.zeros((2, *entry.shape), entry.dtype) for key, entry in space.items()}  # type: ignore[misc]
+    data = open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame))
+    assert isinstance(data, ReplayData) and data.keys == images
+
+
 def test_raw_frames_under_a_normalised_space_are_refused(tmp_path: Path) -> None:
     """What SB3 stores behind ``VecNormalize``: frames of 0 .. 255 under a space of -10 .. 10."""
     space = spaces.Box(-10, 10, (3, 36, 36))
