@@ -78,7 +78,7 @@ class ReplayData:
                     raise ValueError(
                         f"{file} holds frames from {frames.min():.4g} to {frames.max():.4g}, but their space is {entry}. A "
                         "buffer recorded behind VecNormalize is like that: it holds raw frames, and the agent sees normalised "
-                        "ones. Record without it (norm_obs=False), or record frames by cpc-rl collect."
+                        "ones. Record with norm_obs=False, and let the agent that gets the encoder see raw frames, too."
                     )
 
 
