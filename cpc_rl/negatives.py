@@ -1,6 +1,6 @@
 """Which keys an anchor is told apart from: whole batch, queue, one trajectory or the others, and the hardest of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -161,3 +161,13 @@ def fingerprints(images: Tensor) -> Tensor:
     # Bits are mixed after the product: a sum of products alone would keep the low bits of every word apart.
     product = raw * factors
     return ((product ^ (product >> 29)) * factors.flip(0)).sum(dim=1)
+
+
+def joint_fingerprints(images: Iterable[Tensor]) -> Tensor:
+    """
+    One number for each of ``N`` observations of several images: equal where all images are, and each is in its place.
+
+    :param images: the entries, always in the same order, each of shape ``(N, ...)``, uint8 or floating point
+    :return: shape ``(N,)``, int64; that of :func:`fingerprints` where there is one entry
+    """
+    return torch.stack([fingerprints(entry) * (2 * n + 1) for n, entry in enumerate(images)]).sum(dim=0)

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 
 from cpc_rl import OBJECTIVES, ContrastiveCallback
+from cpc_rl.diagnostics.probe_report import ProbeReport, VariableScore, merged
 from cpc_rl.encoder import Encoder
 from cpc_rl.negatives import NEGATIVES, Negatives
 from cpc_rl.objectives.bound import ESTIMATOR_NAMES
@@ -128,3 +129,13 @@ def test_every_name_and_keyword_of_negatives_and_estimators_is_explained():
     keywords = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", OBJECTIVES_MD.partition("## Negatives")[2], re.MULTILINE)
     fields = dataclasses.fields(Negatives)
     assert keywords == [(field.name, repr(field.default).replace("'", '"')) for field in fields]
+
+
+def test_the_table_at_the_end_of_a_pre_training_is_described_as_it_is_printed():
+    score = VariableScore("x", "continuous", (), 0.5, 0.1)
+    report = ProbeReport([score], {"y": "its entropy is 0.1"}, {})
+    table = merged({"trained": report, "untrained": report})
+    text = (DOCS / "pretraining.md").read_text()
+    columns = [column.strip() for column in table.splitlines()[0].strip("|").split("|")[1:]]
+    assert columns == ["trained", "untrained", "without features", "measure"] and "Left out:" in table
+    assert all(f"`{told}`" in text for told in (*columns, "Left out"))

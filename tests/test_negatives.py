@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cpc_rl.key_queue import KeyQueue
-from cpc_rl.negatives import NEGATIVES, Negatives, Origin, fingerprints, make_negatives
+from cpc_rl.negatives import NEGATIVES, Negatives, Origin, fingerprints, joint_fingerprints, make_negatives
 
 
 def origin(seed: int, n: int) -> Origin:
@@ -94,6 +94,15 @@ def test_fingerprints_are_equal_exactly_for_equal_images(dtype):
     flat = [tuple(image.flatten().tolist()) for image in images]
     assert all((prints[i] == prints[j]) == (flat[i] == flat[j]) for i in range(300) for j in range(i))
     assert fingerprints(images[7:9]).tolist() == prints[7:9]
+
+
+def test_joint_fingerprints_tell_which_entry_holds_which_image():
+    left, right = torch.randint(0, 256, (2, 5, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    right[3] = left[3]
+    both, swapped = joint_fingerprints([left, right]), joint_fingerprints([right, left])
+    assert torch.equal(joint_fingerprints([left]), fingerprints(left))
+    assert torch.equal(both, joint_fingerprints([left.clone(), right.clone()]))
+    assert (both == swapped).tolist() == [False, False, False, True, False]
 
 
 def test_the_queue_is_first_in_first_out_and_survives_save_and_load():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.encoder import IMAGE, Encoder, Observations, probing
-from cpc_rl.negatives import fingerprints
+from cpc_rl.negatives import joint_fingerprints
 
 CHUNK = 512  # frames of a pass
 
@@ -106,7 +106,7 @@ def frame_fingerprints(encoder: Encoder, observations: Any) -> NDArray[np.int64]
     found = []
     for rows in chunks(observations, CHUNK):
         images = encoder.images(as_tensors(encoder, rows_of(observations, rows))).values()
-        found.append(torch.stack([fingerprints(image) * (2 * n + 1) for n, image in enumerate(images)]).sum(dim=0).cpu())
+        found.append(joint_fingerprints(images).cpu())
     return torch.cat(found).numpy()
 
 

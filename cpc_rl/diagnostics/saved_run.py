@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import stable_baselines3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import encoder_of
 from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoder import Encoder
 from cpc_rl.encoding import load_encoder
+from cpc_rl.saved_model import algorithm_class, load_algorithm
 
 
 class Subject(NamedTuple):
@@ -59,7 +59,7 @@ def load_model(
         raise ValueError(
             f"Which algorithm {file} is of is not known, for there is no config.yaml beside it: name it (--algo PPO)."
         )
-    model = _loaded(_class(name), file)
+    model = load_algorithm(algorithm_class(name), file)
     if encoder is not None:
         load_encoder(model, encoder)
     return model
@@ -127,35 +127,3 @@ def _algorithm(file: Path) -> str | None:
         if isinstance(recipe, dict) and recipe.get("algorithm"):
             return str(recipe["algorithm"])
     return None
-
-
-def _loaded(cls: type[BaseAlgorithm], file: Path) -> BaseAlgorithm:
-    try:
-        return cls.load(file, device="auto")
-    except OSError:
-        raise
-    except Exception as error:  # whatever another algorithm's settings, or a zip of something else, lead to
-        told = str(error).rstrip(".") or type(error).__name__
-        raise ValueError(
-            f"{file} cannot be read as a model of {cls.__name__} ({told}): it must be a zip that {cls.__name__}.save "
-            "wrote. If it is another algorithm's, name that one (--algo)."
-        ) from error
-
-
-def _class(name: str) -> type[BaseAlgorithm]:
-    packages = [stable_baselines3]
-    try:
-        packages.append(importlib.import_module("sb3_contrib"))
-    except ImportError:
-        pass
-    known = {
-        key.lower(): value
-        for package in packages
-        for key, value in vars(package).items()
-        if isinstance(value, type) and issubclass(value, BaseAlgorithm)
-    }
-    if name.lower() not in known:
-        raise ValueError(
-            f"There is no algorithm {name!r}; there are {', '.join(sorted(cls.__name__ for cls in known.values()))}."
-        )
-    return known[name.lower()]

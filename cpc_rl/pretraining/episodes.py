@@ -14,7 +14,7 @@ class Segment(NamedTuple):
     """``n`` consecutive frames of one episode and what lies between them."""
 
     observations: Images
-    """``(n, *obs)``, channels first, in the dtype that is stored; a dict of such for Dict spaces."""
+    """``(n, *obs)``, channels first, floats in the dtype of their space; a dict of such for Dict spaces."""
     actions: NDArray[np.float32]
     """``(n - 1, A)``, as :func:`cpc_rl.windows.encode_actions` writes them; ``A`` is 0 for data without actions."""
     rewards: NDArray[np.float32]

@@ -135,14 +135,18 @@ def _frames(file: Path) -> tuple[int, str]:
     """How many frames of a video can be found by their numbers, and what is wrong with it, if something is."""
     video = cv2.VideoCapture(os.fspath(file))
     told, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
-    times = []
+    stamps = []
     while video.grab():
-        times.append(video.get(cv2.CAP_PROP_POS_MSEC))
-    count = len(times)
+        stamps.append(video.get(cv2.CAP_PROP_POS_MSEC))
+    count = len(stamps)
     if count == 0:
         return 0, "no video that can be read"
+    times = np.array(stamps)
+    # In files that tell no time of a frame (AVI) it is that of the last piece read, and 0 for what a decoder that holds frames
+    # back (B-frames) gives out at the end, though these are found as well as the others.
+    known = times[: int(times.nonzero()[0][-1]) + 1] if times.any() else times
     # The decoder goes to a frame by the time that it should have at the rate that the file tells
-    away = np.abs((np.array(times) - times[0]) * rate / 1000 - np.arange(count)).max()
+    away = np.abs((known - times[0]) * rate / 1000 - np.arange(len(known))).max()
     if count > told or away > 0.5:
         return 0, (
             f"its frames cannot be found by their numbers, for they do not come at a constant rate or are not {told}, as it "

@@ -37,7 +37,8 @@ class Pretrained(NamedTuple):
     encoder: Path
     """``encoder.safetensors``, for :func:`cpc_rl.load_encoder`."""
     skipped: list[str]
-    """What of the data was damaged, one text each; in every process all of it."""
+    """What of the data was damaged or, beginning with ``not probed:``, lacked the labels of the rest; one text each, in every
+    process all of it."""
     report: Path | None
     """``probe.json``, if the data was recorded with labels; the first process has it."""
 
@@ -73,7 +74,7 @@ def pretrain(
     :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`
     :param extractor_kwargs: of the extractor, besides the space
     :param device: ``"auto"``: a GPU, under torchrun the one of the process's local rank, if there is one
-    :param verbose: 1 to print a line with each entry in TensorBoard
+    :param verbose: 1 to print a line with each entry in TensorBoard, and how many episodes were skipped or not probed
     :param training: see :class:`cpc_rl.pretraining.Training`
     :raises ValueError: if a setting makes no sense, the data cannot be read or lacks what the objective needs
     """
@@ -108,7 +109,8 @@ def pretrain(
             say(f"{len(skipped)} damaged files or episodes were skipped.")
         if settings.probe_frames > 0 and isinstance(data, Episodes):
             fresh = _encoder(data.observation_space, make, keywords, settings, device)
-            report = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
+            report, without = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
+            skipped += [f"not probed: {text}" for text in without]
     return Pretrained(file, skipped, report)
 
 

@@ -71,7 +71,8 @@ class MinariEpisodes(Episodes):
                 actions = _encoded(group["actions"][start : stop - 1], self.action_space)
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise DamagedError(f"{self.name(episode)}: {error}") from error
-        if not all(np.isfinite(values).all() for values in (*frames.values(), actions, rewards)):
+        # Rewards are let through: most objectives read none, and a loss that is not finite for their sake ends the training.
+        if not all(np.isfinite(values).all() for values in (*frames.values(), actions)):
             raise DamagedError(f"{self.name(episode)}: numbers that are not finite in the steps {start} to {stop - 1}")
         return Segment(self._images(frames), actions, rewards)
 
@@ -105,14 +106,15 @@ class MinariEpisodes(Episodes):
             raise ValueError("its actions are not as many as its rewards")
         for key in set(self._images.orders) - self._jpeg:
             stored, wanted = self._entry(group, key), self._stored[key]
-            if stored.shape[1:] != wanted.shape or (stored.dtype.kind == "f") != (wanted.dtype.kind == "f"):
+            if stored.shape[1:] != wanted.shape or (stored.dtype.kind == "f" and wanted.dtype.kind != "f"):
                 raise ValueError(f"its frames are {stored.dtype} of shape {stored.shape[1:]}, but they should be {wanted}")
         return len(group["rewards"]) + 1
 
     def _frames(self, group: Any, key: str, start: int, stop: int) -> NDArray:
         stored = self._entry(group, key)[start:stop]
         if key not in self._jpeg:
-            return stored
+            wanted = self._stored[key].dtype  # an environment may declare floats and give 8 bits, and those are stored
+            return stored.astype(wanted, copy=False) if wanted.kind == "f" else stored
         frames = np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(row).tobytes()))) for row in stored])
         if frames.shape[1:] != self._stored[key].shape:
             raise ValueError(f"its frames are of shape {frames.shape[1:]}, but they should be {self._stored[key]}")

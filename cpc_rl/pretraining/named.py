@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import stable_baselines3
 from gymnasium.error import Error as GymnasiumError
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.pretraining.policies import Policy, RandomPolicy, TrainedPolicy
+from cpc_rl.saved_model import algorithm_class, load_algorithm
 
 
 def make_environment(env: str, factory: str | None = None, keywords: Mapping[str, Any] | None = None) -> gymnasium.Env:
@@ -44,30 +43,8 @@ def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Polic
         raise ValueError(f"policy is {policy!r}, but it is 'random' or the zip of a trained model, and there is no such file.")
     if algorithm is None:
         raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
-    make = _algorithm(algorithm)
-    try:
-        model = make.load(policy, device="cpu")
-    except Exception as error:  # what it raises depends on what the file holds instead
-        raise ValueError(
-            f"{policy} cannot be loaded as a model of {make.__name__}, so that it may be another algorithm's: {error!r}."
-        ) from error
+    model = load_algorithm(algorithm_class(algorithm), policy, "cpu")
     return TrainedPolicy(model, env.observation_space)
-
-
-def _algorithm(name: str) -> type[BaseAlgorithm]:
-    modules = [stable_baselines3]
-    try:
-        modules.append(import_module("sb3_contrib"))
-    except ImportError:
-        pass
-    found = {key.lower(): value for module in modules for key, value in vars(module).items() if _is_algorithm(value)}
-    if name.lower() not in found:
-        raise ValueError(f"There is no algorithm {name!r}; there are {', '.join(sorted(found))}.")
-    return found[name.lower()]
-
-
-def _is_algorithm(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseAlgorithm)
 
 
 def _imported(factory: str) -> Callable[..., Any]:

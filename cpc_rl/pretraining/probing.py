@@ -12,7 +12,7 @@ from torch import Tensor
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.encoder import Encoder, Observations, probing
-from cpc_rl.negatives import fingerprints
+from cpc_rl.negatives import joint_fingerprints
 from cpc_rl.pretraining.episodes import DamagedError, Episodes
 
 CHUNK = 256  # frames in memory at a time
@@ -109,5 +109,4 @@ def _features(encoder: Encoder, images: Observations) -> Tensor:
 
 
 def _prints(images: Observations) -> Tensor:
-    entries = [images] if isinstance(images, Tensor) else list(images.values())
-    return torch.stack([fingerprints(image) * (2 * number + 1) for number, image in enumerate(entries)]).sum(dim=0)
+    return joint_fingerprints([images] if isinstance(images, Tensor) else images.values())

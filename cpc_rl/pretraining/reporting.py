@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,35 @@ from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.probing import labelled_episodes, probe_report
 from cpc_rl.pretraining.training import Training
 
+SHOWN = 3  # episodes named, of those that are not probed
+
 
 def write_probe_report(
     encoders: Mapping[str, Encoder], data: Episodes, settings: Training, out: Path, verbose: int
-) -> Path | None:
+) -> tuple[Path | None, list[str]]:
     """
-    The probe report of some encoders, by their names, as ``probe.json`` and in words; ``None`` if there is none, as for data
-    without labels.
+    The probe report of some encoders, by their names, as ``probe.json`` and in words.
 
     In a process group all must call it, for each pass is divided among them; the first writes.
+
+    :return: the file, ``None`` if there is none, as for data without labels; and which episodes lack the labels of the others,
+        one text each, in every process
     """
     labelled, without = labelled_episodes(data)
-    for text in without:
-        say(f"not probed: {text}")
-    if not labelled:
-        return None
+    if without and verbose:
+        more = "" if len(without) <= SHOWN else f"; and {len(without) - SHOWN} more"
+        say(f"{len(without)} episodes were not probed: {'; '.join(without[:SHOWN])}{more}.")
+    return (_written(encoders, data, labelled, settings, out, verbose) if labelled else None), without
+
+
+def _written(
+    encoders: Mapping[str, Encoder],
+    data: Episodes,
+    labelled: Sequence[int],
+    settings: Training,
+    out: Path,
+    verbose: int,
+) -> Path | None:
     frames, seed = settings.probe_frames, settings.seed
     try:
         reports = {name: probe_report(encoder, data, labelled, frames, seed) for name, encoder in encoders.items()}

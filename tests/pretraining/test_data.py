@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from cpc_rl.pretraining.opening import stacked
 from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 from cpc_rl.pretraining.starts import Starts
-from tests.pretraining.toy import MOVES, rolling_data
+from tests.pretraining.toy import MOVES, Rolling, rolling_data
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,28 @@ def test_frames_and_actions_that_are_not_finite_are_named_and_skipped(tmp_path: 
     }
 
 
+def test_frames_of_8_bits_under_a_space_of_floats_are_read_as_floats(tmp_path: Path) -> None:
+    """Stored by ``collect`` as the environment gave them, whatever its space says."""
+    env = gymnasium.wrappers.TransformObservation(Rolling(), lambda image: image, spaces.Box(0, 255, (36, 36, 1), np.float32))
+    data = MinariEpisodes(collect(env, RandomPolicy(env.action_space), steps=14, out=tmp_path / "data").folder)
+    with h5py.File(data.file) as file:
+        stored = file["episode_0"]["observations"][1:4]
+    read = data.read(0, 1, 4).observations
+    assert data.skipped == [] and isinstance(read, np.ndarray)
+    assert stored.dtype == np.uint8 and read.dtype == np.float32 == data.observation_space.dtype
+    assert np.array_equal(read, stored.transpose(0, 3, 1, 2))
+
+
+def test_rewards_that_are_not_finite_keep_no_episode_from_a_training_without_rewards(tmp_path: Path) -> None:
+    env = Smooth()
+    folder = collect(env, RandomPolicy(env.action_space), steps=28, out=tmp_path / "data").folder
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        for group in file.values():
+            group["rewards"][:] = np.nan
+    assert MinariEpisodes(folder).read(0, 0, 8).rewards.shape == (7,)
+    assert not any(batch.skipped for batch in EpisodeBatches(MinariEpisodes(folder), 16, 1).stream(0, 3, workers=0))
+
+
 def test_a_half_written_file_says_so(recorded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "half"
     shutil.copytree(recorded, folder)
@@ -294,6 +316,18 @@ def test_videos_whose_frames_cannot_be_found_by_number_are_refused(tmp_path: Pat
         ImageEpisodes(tmp_path)
 
 
+@pytest.mark.parametrize("options", [("-c:v", "libx264"), ("-c:v", "mpeg4", "-vtag", "XVID", "-bf", "2")])
+def test_avi_files_with_frames_that_depend_on_later_ones_are_read(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Their last frames come out of the decoder without a time."""
+    encoded(tmp_path / "b_frames.avi", *options)
+    data = ImageEpisodes(tmp_path, grayscale=True)
+    assert data.lengths.tolist() == [60] and data.skipped == []
+    for start, stop in ((50, 60), (17, 20), (58, 60), (0, 60)):
+        frames = data.read(0, start, stop).observations
+        assert isinstance(frames, np.ndarray)
+        assert np.abs(frames.mean(axis=(1, 2, 3)) - 4 * np.arange(start, stop)).max() < 2
+
+
 def test_a_replay_buffer(tmp_path: Path) -> None:
     space, actions = spaces.Box(0, 255, (1, 36, 36), np.uint8), spaces.Discrete(3)
     buffer = ReplayBuffer(30, space, actions, device="cpu")
@@ -326,6 +360,44 @@ def test_a_replay_buffer_of_float_images(tmp_path: Path) -> None:
         else:
             with pytest.raises(ValueError, match="floats with their channels first"):
                 open_dataset(tmp_path / "buffer.pkl")
+
+
+def saved_buffer(file: Path, space: spaces.Space, frame: Any) -> Path:
+    """A buffer of 24 steps in two environments that show the same frame all the time."""
+    make = DictReplayBuffer if isinstance(space, spaces.Dict) else ReplayBuffer
+    buffer: Any = make(60, space, spaces.Discrete(3), device="cpu", n_envs=2)  # type: ignore[arg-type]
+    for step in range(24):
+        buffer.add(frame, frame, np.zeros(2), np.ones(2), np.full(2, step % 8 == 7), [{}, {}])
+    with open(file, "wb") as opened:
+        pickle.dump(buffer, opened)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("others", "images"),
+    [
+        ({"image": spaces.Box(0, 255, (3, 36, 36), np.uint8)}, ("image",)),
+        ({"image": spaces.Box(0, 255, (3, 36, 36), np.uint8), "depth": spaces.Box(0, 1, (1, 36, 36))}, ("image",)),
+        ({"depth": spaces.Box(0, 1, (1, 36, 36))}, ("depth",)),
+    ],
+)
+def test_scans_with_three_axes_are_no_images(others: dict[str, spaces.Space], images: tuple[str, ...], tmp_path: Path) -> None:
+    space = spaces.Dict({**others, "lidar": spaces.Box(-np.inf, np.inf, (2, 16, 16))})
+    frame = {key: np.zeros((2, *entry.shape), entry.dtype) for key, entry in space.items()}  # type: ignore[misc]
+    data = open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame))
+    assert isinstance(data, ReplayData) and data.keys == images
+
+
+def test_raw_frames_under_a_normalised_space_are_refused(tmp_path: Path) -> None:
+    """What SB3 stores behind ``VecNormalize``: frames of 0 .. 255 under a space of -10 .. 10."""
+    space = spaces.Box(-10, 10, (3, 36, 36))
+    frame = np.full((2, 3, 36, 36), 10, np.float32)
+    assert isinstance(open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame)), ReplayData)
+    frame[1, 0, 5, 5] = 200
+    with pytest.raises(ValueError, match=r"holds frames from 10 to 200, but their space is Box\(-10.*behind VecNormalize"):
+        open_dataset(saved_buffer(tmp_path / "b.pkl", space, frame))
+    unbounded = spaces.Box(-np.inf, np.inf, (3, 36, 36))
+    assert isinstance(open_dataset(saved_buffer(tmp_path / "b.pkl", unbounded, frame)), ReplayData)
 
 
 def test_a_folder_of_images_may_hold_a_metadata_json(pictures: Path, recorded: Path, tmp_path: Path) -> None:

@@ -271,26 +271,35 @@ def test_labels_that_were_recorded_end_in_a_probe_report(tmp_path: Path, capfd: 
     assert "| variable | trained | untrained |" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
 def test_episodes_without_the_labels_of_the_others_are_named_and_not_probed(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    verbose: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
     with h5py.File(data / "data" / "main_data.hdf5", "a") as file:
-        del file["episode_0"]["infos"]["labels"]
+        for number in (0, 7, 8):
+            del file[f"episode_{number}"]["infos"]["labels"]
         del file["episode_3"]["infos"]["labels"]["steps"]
         short = file["episode_5"]["infos"]["labels"]["steps"][:4]
         del file["episode_5"]["infos"]["labels"]["steps"]
         file["episode_5"]["infos"]["labels"]["steps"] = short
-    done = pretrain(data, "curl", Fields, out=tmp_path / "run", **SHORT, probe_frames=600)
+    done = pretrain(data, "curl", Fields, out=tmp_path / "run", **{**SHORT, "verbose": verbose}, probe_frames=600)
     assert done.report is not None
     found = {v["name"]: v["score"] for v in json.loads(done.report.read_text())["trained"]["variables"]}
     assert found["brightness"] > 0.99 and "steps" in found
-    told = [line.partition("main_data.hdf5, ")[2] for line in capfd.readouterr().err.splitlines() if "not probed: " in line]
-    assert told == [
+    told = [text.partition("main_data.hdf5, ")[2] for text in done.skipped]
+    assert all(text.startswith("not probed: ") for text in done.skipped) and told == [
         "episode_5, labels: steps are not as many as the frames",
         "episode_0 has no labels, but others have brightness, steps",
         "episode_3 has the labels brightness, but others have brightness, steps",
+        "episode_7 has no labels, but others have brightness, steps",
+        "episode_8 has no labels, but others have brightness, steps",
     ]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "not probed" in line]
+    assert len(lines) == verbose
+    if verbose:
+        assert lines[0].startswith("5 episodes were not probed: ") and lines[0].endswith("; and 2 more.")
+        assert [f"episode_{number}" in lines[0] for number in (5, 0, 3, 7)] == [True, True, True, False]
 
 
 def test_several_images_have_an_extractor_each_named_as_a_policy_names_them(tmp_path: Path) -> None:
