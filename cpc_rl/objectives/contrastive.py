@@ -9,7 +9,7 @@ from torch import Tensor
 from cpc_rl.encoder import Encoder
 from cpc_rl.key_queue import KeyQueue
 from cpc_rl.losses import Contrast, contrast_metrics, info_nce, masked_mean
-from cpc_rl.negatives import Negatives, Origin, fingerprints, make_negatives
+from cpc_rl.negatives import Negatives, Origin, joint_fingerprints, make_negatives
 from cpc_rl.nets import at_length
 from cpc_rl.objectives.base import Objective
 from cpc_rl.objectives.bound import TrainedBound
@@ -102,8 +102,7 @@ class ContrastiveObjective(Objective):
         if self.negatives.mask_duplicates:
             observations = windows.observations
             images = list(observations.values()) if isinstance(observations, Mapping) else [observations]
-            prints = torch.stack([fingerprints(i[:, first:last].flatten(0, 1)) * (2 * n + 1) for n, i in enumerate(images)])
-            prints = prints.sum(dim=0)
+            prints = joint_fingerprints(image[:, first:last].flatten(0, 1) for image in images)
         return Origin(episodes, steps, mask.flatten(), prints)
 
     def contrast(
