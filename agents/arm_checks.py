@@ -6,7 +6,6 @@ from inspect import signature
 from agents.algorithms import find_algorithm
 from agents.arms import parse_arm
 from agents.configuration import RunConfiguration
-from agents.errors import UserError
 from agents.run import Machine, try_out
 
 
@@ -18,12 +17,7 @@ def check_arms(configurations: Sequence[RunConfiguration], machine: Machine) -> 
     :return: sentences that the user should read before the runs begin
     :raises UserError: an arm does not fit the algorithm or the environment
     """
-    arms = {configuration.arm: configuration for configuration in reversed(configurations)}
-    for name, configuration in arms.items():
-        try:
-            try_out(configuration, machine)
-        except UserError as error:
-            raise UserError(f"The arm {name!r} cannot be trained here: {error}") from error
+    try_out(list({configuration.arm: configuration for configuration in reversed(configurations)}.values()), machine)
     return remarks(configurations)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -217,20 +218,26 @@ def _attach(configuration: RunConfiguration, model: BaseAlgorithm, callback: Bas
         raise UserError(str(error)) from error
 
 
-def try_out(configuration: RunConfiguration, machine: Machine) -> None:
+def try_out(configurations: Sequence[RunConfiguration], machine: Machine) -> None:
     """
-    Make one environment and the model of a run as the run would, and let go of both.
+    Make one environment, and in it the model of each run as the run would, and let go of them.
 
-    :raises UserError: the run could not begin
+    :param configurations: one of each arm of a grid
+    :raises UserError: a run could not begin; its arm is named
     """
-    vec = machine.vec if configuration.envpool else "dummy"
+    vec = machine.vec if configurations[0].envpool else "dummy"
     with undisturbed(), warnings.catch_warnings(), ExitStack() as cleanup:
         warnings.simplefilter("ignore")  # the run says it again
-        vec_env = _make_vec_env(replace(configuration, n_envs=1), replace(machine, vec=vec), 0)
+        vec_env = _make_vec_env(replace(configurations[0], n_envs=1), replace(machine, vec=vec), 0)
         cleanup.callback(vec_env.close)
-        arm = parse_arm(configuration.plain_arm, configuration.recipe.objective)
-        model = build_model(configuration.recipe, vec_env, arm, configuration.seed, "cpu", timesteps=TRIAL_STEPS)
-        _attach(configuration, model, build_callback(configuration.recipe, arm, configuration.seed))
+        for configuration in configurations:
+            recipe, seed = configuration.recipe, configuration.seed
+            arm = parse_arm(configuration.plain_arm, recipe.objective)
+            try:
+                model = build_model(recipe, vec_env, arm, seed, "cpu", timesteps=TRIAL_STEPS)
+                _attach(configuration, model, build_callback(recipe, arm, seed))
+            except UserError as error:
+                raise UserError(f"The arm {configuration.arm!r} cannot be trained here: {error}") from error
 
 
 def _how_to_resume(folder: RunFolder, runner: RunCallback) -> str:

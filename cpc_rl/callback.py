@@ -230,8 +230,9 @@ class ContrastiveCallback(BaseCallback):
 
     def _warn_of_no_updates(self) -> None:
         steps, updates, head_steps = self._began_at
-        idle = getattr(self.model, "_n_updates", None) == updates is not None and self._head_steps == head_steps
-        if idle and self.num_timesteps > steps:
+        if updates is None or self.num_timesteps == steps:
+            return
+        if self.model._n_updates == updates and self._head_steps == head_steps:
             starts = getattr(self.model, "learning_starts", 0)
             after = f" before {starts} steps (its learning_starts)" if starts else " before its first rollout is full"
             warnings.warn(

@@ -79,8 +79,8 @@ class ProbeCallback(BaseCallback):
             self.recording = record(env, self.frames, labels=self.sources, stack=stack, seed=self.seed)
             env.close()
             as_normalised(self.model, rows_of(self.recording.observations, slice(1)))  # says now if it cannot
-            prints = frame_fingerprints(encoder_of(self.model), self.recording.observations)
-            self.probe_kwargs.setdefault("fingerprints", prints)
+            if "fingerprints" not in self.probe_kwargs:
+                self.probe_kwargs["fingerprints"] = frame_fingerprints(encoder_of(self.model), self.recording.observations)
             if "ram" in self.sources:
                 self.probe_kwargs.setdefault("categories", {name: ram_categories(name) for name in self.recording.labels})
         self._next = self.num_timesteps

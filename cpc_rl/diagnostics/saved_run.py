@@ -46,7 +46,7 @@ def load_model(
     path: str | os.PathLike, algorithm: str | None = None, encoder: str | os.PathLike | None = None
 ) -> BaseAlgorithm:
     """
-    The model of a run, on the CPU unless it says otherwise, without an environment.
+    The model of a run, on a GPU if there is one, without an environment.
 
     :param path: a run's folder with ``model.zip`` (or, while it trains, ``checkpoints/*/model.zip``), or the file itself
     :param algorithm: such as ``"PPO"``, in any case; found in ``config.yaml`` beside the model if ``None``

@@ -124,15 +124,13 @@ def _common_steps(runs: Sequence[Run]) -> np.ndarray:
     if not runs:
         return np.empty(0)
     columns = [run.column("timesteps") for run in runs]
-    first, last = max(column[0] for column in columns), min(column[-1] for column in columns)
+    latest = max(range(len(runs)), key=lambda index: columns[index][0])
+    earliest = min(range(len(runs)), key=lambda index: columns[index][-1])
+    first, last = columns[latest][0], columns[earliest][-1]
     if first > last:
-        latest, earliest = (
-            next(run.folder for run, column in zip(runs, columns, strict=True) if column[place] == step)
-            for place, step in ((0, first), (-1, last))
-        )
         raise ValueError(
-            f"The runs' evaluations have no stretch in common: {latest} begins at {first:g}, {earliest} ends at {last:g}; "
-            "leave one's arm out by --arms, or evaluate them at like steps."
+            f"The runs' evaluations have no stretch in common: {runs[latest].folder} begins at {first:g}, "
+            f"{runs[earliest].folder} ends at {last:g}; leave one's arm out by --arms, or evaluate them at like steps."
         )
     points = np.unique(np.concatenate(columns))
     return points[(points >= first) & (points <= last)]

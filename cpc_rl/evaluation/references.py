@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -78,7 +78,7 @@ def load_references(name: str) -> References:
     return References(name, tuple(_read_row(row, f"Line {number} of {file}") for number, row in enumerate(rows, start=2)))
 
 
-def choose_references(env_ids: Iterable[str], name: str | None = None) -> References:
+def choose_references(env_ids: Collection[str], name: str | None = None) -> References:
     """
     The table named, or the shipped ones together. Nothing is taken from the runs themselves: an end that one arm's runs set
     would move with that arm.
@@ -87,13 +87,11 @@ def choose_references(env_ids: Iterable[str], name: str | None = None) -> Refere
     :return: those without a row have no reference there, and are left out by :func:`~cpc_rl.evaluation.tasks.make_tasks`
     :raises ValueError: no task has a row
     """
-    env_ids = list(env_ids)
     tables = [load_references(table) for table in ([name] if name else SHIPPED)]
     references = References(", ".join(table.name for table in tables), tuple(row for table in tables for row in table.rows))
-    missing = [env_id for env_id in dict.fromkeys(env_ids) if references.find(env_id) is None]
-    if len(missing) == len(set(env_ids)):
+    if all(references.find(env_id) is None for env_id in env_ids):
         raise ValueError(
-            f"There are no reference scores for {', '.join(missing)} in {references.name}; "
+            f"There are no reference scores for {', '.join(dict.fromkeys(env_ids))} in {references.name}; "
             "give --normalise a CSV file with the columns task, low, high and a row for each task, or report on one "
             "environment, which needs none."
         )

@@ -74,6 +74,11 @@ class Suite:
     names: tuple[str, ...]
     not_counted: tuple[str, ...]
 
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of its tasks, finished or not."""
+        return [run for task in self.tasks for run in task.runs]
+
     def lacks(self, name: str) -> list[str]:
         """The environments on which an arm has no finished run."""
         return [task.env for task in self.tasks if task.find(name) is None]

@@ -80,7 +80,7 @@ def _curves(comparison: SuiteComparison) -> object:
 
 
 def _score_names(comparison: SuiteComparison) -> Mapping[str, str]:
-    return names_for(SCORES, [run for task in comparison.suite.tasks for run in task.runs])
+    return names_for(SCORES, comparison.suite.runs)
 
 
 def _profiles(comparison: SuiteComparison) -> object:

@@ -55,7 +55,6 @@ def suite_markdown(
     :param pictures: of each algorithm, paths relative to the report
     """
     envs = list(dict.fromkeys(run.env for run in runs))
-    scores = names_for(SCORES, runs)
     parts = [f"# Sample efficiency over {len(envs)} tasks", f"Reference scores: {references.name}."]
     if left_out:
         parts.append(
@@ -64,6 +63,7 @@ def suite_markdown(
         )
     for comparison, files in zip(comparisons, pictures, strict=True):
         algorithm = comparison.suite.algorithm
+        scores, measures = (names_for(names, comparison.suite.runs) for names in (SCORES, MEASURES))
         parts += [
             f"## {algorithm}",
             "\n".join(_runs_in_words(comparison)),
@@ -75,7 +75,7 @@ def suite_markdown(
             pair_table(comparison.pairs, scores) if comparison.pairs else "There is no arm to compare with.",
             "### Mean return over the training, by task",
             return_table(comparison),
-            f"### {names_for(MEASURES, runs)['final'].capitalize()}, by task",
+            f"### {measures['final'].capitalize()}, by task",
             final_table(comparison),
             "### Steps to the threshold, by task",
             steps_table(comparison),
@@ -86,7 +86,7 @@ def suite_markdown(
 
 def suite_in_words(comparison: SuiteComparison) -> list[str]:
     """What each head brings over all tasks, how much sooner it gets to the thresholds, and where it does harm."""
-    names = names_for(MEASURES, [run for task in comparison.suite.tasks for run in task.runs])
+    names = names_for(MEASURES, comparison.suite.runs)
     sentences = pairs_in_words([pair for pair in comparison.pairs if pair.measure == "area"], SCORES)
     for speedup in comparison.speedups:
         arm, where = f"`{speedup.arm.label}`", f"on the median of {speedup.arm.steps.shape[1]} tasks"

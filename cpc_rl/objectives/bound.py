@@ -52,8 +52,8 @@ class TrainedBound(nn.Module):
             self._keep(place, log_mean, moves)
             return estimate
         if self.name in NEED_SCALE:
-            batch = log_mean_exp(scores.detach(), negatives)
-            log_mean = torch.where(negatives.any(), moved_log_mean(self.log_means[place], batch), self.log_means[place])
+            running, batch = self.log_means[place], log_mean_exp(scores.detach(), negatives)
+            log_mean = torch.where(negatives.any(), moved_log_mean(running, batch), running)
             self._keep(place, log_mean, moves)
             scores = scores - torch.where(torch.isneginf(log_mean), 0.0, log_mean) + (self.name == "nwj")
         return ESTIMATORS[self.name](scores, positives, negatives)

@@ -100,7 +100,7 @@ class DRIML(LocalObjective):
             estimator=estimator,
             augment=augment,
             shuffled=shuffled,
-            contrasts=sum(len(encoder.map_shapes()) if "local" in str(term) else 1 for term in terms) or 1,
+            contrasts=sum(len(encoder.extractors) if "local" in str(term) else 1 for term in terms) or 1,
         )
         self.require_actions(action_dim)
         if not terms or not set(terms) <= set(TERMS) or len(set(terms)) < len(terms):

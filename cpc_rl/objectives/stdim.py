@@ -68,7 +68,7 @@ class STDIM(LocalObjective):
             estimator=estimator,
             augment=augment,
             shuffled=shuffled,
-            contrasts=2 * len(encoder.map_shapes()),
+            contrasts=2 * len(encoder.extractors),
         )
         self.global_scorers, self.local_scorers, self.projections = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for key, (channels, _, _) in encoder.map_shapes().items():
