@@ -24,7 +24,7 @@ class Arguments:
     algo: str | None = None
     """An algorithm of Stable-Baselines3 or sb3-contrib, its class name in any case."""
     objective: tuple[str, ...] | None = None
-    """One or several arms: none, aug, compute, shuffled, cpc, curl, aug+cpc, shuffled+cpc."""
+    """One or several arms: none, aug, compute, shuffled, cpc, curl, aug+cpc, shuffled+cpc, compute+spr."""
     seeds: tuple[int, ...] | None = None
     """One or several; default 0. All arms are trained with each."""
     timesteps: int | None = None

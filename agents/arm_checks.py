@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from inspect import signature
 
 from agents.algorithms import find_algorithm
-from agents.arms import parse_arm
+from agents.arms import parse_arm, spell_objectives
 from agents.configuration import RunConfiguration
 from agents.run import Machine, try_out
 
@@ -30,11 +30,12 @@ def remarks(configurations: Sequence[RunConfiguration]) -> list[str]:
     if starts >= timesteps:
         said.append(f"Nothing will be learnt in {timesteps:,} steps: {recipe.algorithm}'s recipe begins after {starts:,}.")
     arms = [parse_arm(each.plain_arm, recipe.objective) for each in configurations]
-    heads = list(dict.fromkeys(name for arm in arms for name, _ in arm.objectives))
-    if any(arm.compute for arm in arms) and heads and heads != [recipe.objective]:
-        others = ", ".join(name for name in heads if name != recipe.objective)
+    matched = {arm.matched for arm in arms if arm.compute}
+    heads = dict.fromkeys(arm.objectives for arm in arms if arm.objectives and not arm.shuffled)
+    missed = [spell_objectives(head) for head in heads if head not in matched]
+    if matched and missed:
         said.append(
-            f"The arm compute trains longer by what the recipe's objective, {recipe.objective}, costs in time, "
-            f"and is no measure of what {others} costs."
+            f"No arm of these makes up for the time that {' and '.join(missed)} would take: "
+            f"{' and '.join(f'compute+{head}' for head in missed)} would, as compute does for the recipe's {recipe.objective}."
         )
     return said

@@ -1,12 +1,17 @@
 """Arms: what is done to the encoder besides reinforcement learning, as one word of the command line."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.errors import UserError
 from cpc_rl.objectives import OBJECTIVES
 
-SYNTAX = "an arm is none, aug, compute, shuffled, NAME or NAME=WEIGHT,NAME=WEIGHT, the latter two also after aug+ or shuffled+"
+SYNTAX = (
+    "an arm is none, aug, compute, shuffled, NAME or NAME=WEIGHT,NAME=WEIGHT, the latter two also after shuffled+ or "
+    "compute+, and all but none after aug+"
+)
+PREFIXES = ("aug", "shuffled", "compute")
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class Arm:
     :param augment_rl: augment the batches of the reinforcement learning
     :param shuffled: give the objectives wrong positives
     :param compute: no objective, but as much more training as one would cost in time
+    :param matched: weight by objective; those whose time ``compute`` makes up for
     """
 
     name: str
@@ -26,35 +32,52 @@ class Arm:
     augment_rl: bool = False
     shuffled: bool = False
     compute: bool = False
+    matched: tuple[tuple[str, float], ...] = ()
 
 
 def parse_arm(text: str, default_objective: str) -> Arm:
     """
-    Read an arm: ``none``, ``aug``, ``cpc``, ``cpc=1,curl=2``, ``aug+cpc``, ``shuffled+cpc``, ``shuffled``, ``compute``.
+    Read an arm: ``none``, ``aug``, ``cpc``, ``cpc=1,curl=2``, ``aug+cpc``, ``shuffled+cpc``, ``shuffled``, ``compute``,
+    ``aug+compute``, ``compute+spr``.
 
     :param text: the arm, in any case
-    :param default_objective: what ``shuffled`` alone shuffles
+    :param default_objective: what ``shuffled`` alone shuffles, and whose time ``compute`` alone makes up for
     :raises UserError: text that is no arm, or an unknown objective
     """
     *prefixes, last = re.split(r"\+(?!\d)", text.strip().lower())  # the plus of 1e+06 is the number's
-    alone = last in ("aug", "shuffled")  # and no objective after it
+    alone = last in PREFIXES  # and no objective after it
     if alone:
         prefixes = [*prefixes, last]
     for prefix in prefixes:
-        if prefix not in ("aug", "shuffled") or prefixes.count(prefix) > 1:
+        if prefix not in PREFIXES or prefixes.count(prefix) > 1:
             raise UserError(f"The arm {text!r} has {prefix!r} before a '+'; {SYNTAX}.")
-    augment_rl, shuffled = "aug" in prefixes, "shuffled" in prefixes
-    if last in ("none", "compute"):
+    augment_rl, shuffled, compute = (prefix in prefixes for prefix in PREFIXES)
+    if last == "none":
         if prefixes:
-            raise UserError(f"The arm {text!r} combines {last!r} with something else, and it stands alone; {SYNTAX}.")
-        return Arm(last, compute=last == "compute")
+            raise UserError(f"The arm {text!r} combines 'none' with something else, and it stands alone; {SYNTAX}.")
+        return Arm("none")
+    if shuffled and compute:
+        raise UserError(f"The arm {text!r} has both 'shuffled' and 'compute', which trains no head to shuffle; {SYNTAX}.")
     if alone:
-        last = default_objective if shuffled else ""
+        last = default_objective if shuffled or compute else ""
     objectives = _read_weights(last, text) if last or not alone else ()
-    single = len(objectives) == 1
-    spelled = ",".join(name if single and weight == 1 else f"{name}={_spell(weight)}" for name, weight in objectives)
-    words = ["aug"] * augment_rl + ["shuffled"] * shuffled + [spelled] * bool(spelled)
-    return Arm("+".join(words), objectives, augment_rl, shuffled)
+    spelled = spell_objectives(objectives)
+    if compute and spelled == default_objective:
+        spelled = ""  # the recipe's own objective is what compute means
+    words = [*(prefix for prefix in PREFIXES if prefix in prefixes), *([spelled] if spelled else [])]
+    trained, matched = ((), objectives) if compute else (objectives, ())
+    return Arm("+".join(words), trained, augment_rl, shuffled, compute, matched)
+
+
+def spell_objectives(objectives: Sequence[tuple[str, float]]) -> str:
+    """
+    Objectives as an arm's name has them.
+
+    :param objectives: names and weights
+    """
+    if len(objectives) == 1 and objectives[0][1] == 1:
+        return objectives[0][0]
+    return ",".join(f"{name}={_spell(weight)}" for name, weight in objectives)
 
 
 def _spell(weight: float) -> str:

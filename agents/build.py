@@ -184,6 +184,19 @@ def build_callback(recipe: Recipe, arm: Arm, seed: int) -> BaseCallback | None:
         raise UserError(f"The recipe's callback cannot be built: {error}") from error
 
 
+def attach_early(callback: BaseCallback | None, model: BaseAlgorithm) -> None:
+    """
+    Let a callback say now what ``learn()`` would say later.
+
+    :raises UserError: it does not fit the model
+    """
+    try:
+        if callback is not None:
+            callback.init_callback(model)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def more_compute(algorithm: type[BaseAlgorithm], keywords: dict[str, Any], ratio: float, n_envs: int) -> dict[str, Any]:
     """
     The same keywords with as many more epochs or gradient steps, rounded up, as make an update ``ratio`` times as long.

@@ -12,8 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.arms import parse_arm
-from agents.build import build_callback, build_model, learn_keywords, training_callbacks
+from agents.arms import Arm
+from agents.build import attach_early, build_callback, build_model, learn_keywords, training_callbacks
 from agents.randomness import undisturbed
 from agents.recipe import Recipe
 
@@ -53,28 +53,37 @@ class _Closing(BaseCallback):
             self.seconds.append(self.opening.clock() - self.opening.ended)
 
 
-def measure_compute_ratio(recipe: Recipe, vec_env: VecEnv, seed: int, device: str) -> float:
+def measure_compute_ratio(recipe: Recipe, arm: Arm, vec_env: VecEnv, seed: int, device: str) -> float:
     """
-    Time of an update with the recipe's objective, divided by that of a plain one.
+    Time of an update with the objectives that an arm makes up for, divided by that of one without.
 
+    :param arm: one of those that train more; where it augments the agent's batches, both updates do
     :param vec_env: to train in for a moment; it is seeded and reset by the training that follows
     :return: at least 1
+    :raises UserError: the objectives cannot be trained here
     """
+    without, with_head = without_and_with_head(arm)
+    seconds: tuple[list[float], list[float]] = ([], [])
     with undisturbed():
-        seconds: dict[str, list[float]] = {"none": [], recipe.objective: []}
         for _ in range(ROUNDS):
-            for arm, measured in seconds.items():
-                measured.append(_update_seconds(recipe, arm, vec_env, seed, device))
-    return max(1.0, median(seconds[recipe.objective]) / median(seconds["none"]))
+            for each, measured in zip((without, with_head), seconds, strict=True):
+                measured.append(_update_seconds(recipe, each, vec_env, seed, device))
+    return max(1.0, median(seconds[1]) / median(seconds[0]))
 
 
-def _update_seconds(recipe: Recipe, arm_text: str, vec_env: VecEnv, seed: int, device: str) -> float:
+def without_and_with_head(arm: Arm) -> tuple[Arm, Arm]:
+    """The two arms whose updates' times give the ratio of an arm that trains more."""
+    return Arm("without", augment_rl=arm.augment_rl), Arm("with", arm.matched, augment_rl=arm.augment_rl)
+
+
+def _update_seconds(recipe: Recipe, arm: Arm, vec_env: VecEnv, seed: int, device: str) -> float:
     """Median time of a few updates."""
     hyperparameters: dict[str, Any] = dict(recipe.hyperparameters)
-    arm = parse_arm(arm_text, recipe.objective)
     if "learning_starts" in hyperparameters:
         hyperparameters["learning_starts"] = 2 * hyperparameters.get("batch_size", 256)
     model = build_model(replace(recipe, hyperparameters=hyperparameters), vec_env, arm, seed, device, timesteps=2_000)
+    head = build_callback(recipe, arm, seed)
+    attach_early(head, model)
     if isinstance(model, OffPolicyAlgorithm):
         warm_up = model.learning_starts + 10 * vec_env.num_envs
         steps = warm_up + 40 * model.train_freq.frequency * vec_env.num_envs  # type: ignore[union-attr]
@@ -83,7 +92,7 @@ def _update_seconds(recipe: Recipe, arm_text: str, vec_env: VecEnv, seed: int, d
         steps = 4 * warm_up
     opening = _Opening(_clock(model))
     closing = _Closing(opening, warm_up)
-    callbacks = [opening, *training_callbacks(recipe, build_callback(recipe, arm, seed)), closing]
+    callbacks = [opening, *training_callbacks(recipe, head), closing]
     model.learn(steps, callback=callbacks, **learn_keywords(model, vec_env))
     return median(closing.seconds)
 

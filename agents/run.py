@@ -19,8 +19,16 @@ from stable_baselines3.common.vec_env import VecEnv
 import cpc_rl
 from agents.algorithms import find_algorithm
 from agents.arms import Arm, parse_arm
-from agents.build import build_callback, build_model, environment_keywords, learn_keywords, more_compute, training_callbacks
-from agents.calibration import measure_compute_ratio
+from agents.build import (
+    attach_early,
+    build_callback,
+    build_model,
+    environment_keywords,
+    learn_keywords,
+    more_compute,
+    training_callbacks,
+)
+from agents.calibration import measure_compute_ratio, without_and_with_head
 from agents.checkpoints import list_checkpoints, load_model, read_progress, restore_randomness
 from agents.configuration import RunConfiguration, installed_versions
 from agents.curve import write_curve
@@ -185,7 +193,7 @@ def _start(
         more_compute(
             find_algorithm(recipe.algorithm), recipe.hyperparameters, ratio, vec_env.num_envs
         )  # says first if it cannot
-        ratio = measure_compute_ratio(recipe, vec_env, seed, machine.device)
+        ratio = measure_compute_ratio(recipe, arm, vec_env, seed, machine.device)
     model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
     _attach(configuration, model, callback)
     content = {
@@ -197,7 +205,8 @@ def _start(
     }
     if arm.compute:
         names = [name for name in ("n_epochs", "gradient_steps") if hasattr(model, name)]
-        content["compute"] = {"ratio": round(ratio, 4), **{name: getattr(model, name) for name in names}}
+        heads = ",".join(name for name, _ in arm.matched)
+        content["compute"] = {"ratio": round(ratio, 4), "head": heads, **{name: getattr(model, name) for name in names}}
     if overwrite and folder.is_there():
         folder.move_aside()
     else:
@@ -212,10 +221,9 @@ def _attach(configuration: RunConfiguration, model: BaseAlgorithm, callback: Bas
     try:
         if configuration.encoder is not None:
             cpc_rl.load_encoder(model, configuration.encoder)  # what becomes of it is its callback's part, see _train
-        if callback is not None:
-            callback.init_callback(model)  # says now what learn() would say later
     except ValueError as error:
         raise UserError(str(error)) from error
+    attach_early(callback, model)
 
 
 def try_out(configurations: Sequence[RunConfiguration], machine: Machine) -> None:
@@ -236,6 +244,10 @@ def try_out(configurations: Sequence[RunConfiguration], machine: Machine) -> Non
             try:
                 model = build_model(recipe, vec_env, arm, seed, "cpu", timesteps=TRIAL_STEPS)
                 _attach(configuration, model, build_callback(recipe, arm, seed))
+                if arm.compute:  # it begins by training the head that it makes up for
+                    with_head = without_and_with_head(arm)[1]
+                    model = build_model(recipe, vec_env, with_head, seed, "cpu", timesteps=TRIAL_STEPS)
+                    attach_early(build_callback(recipe, with_head, seed), model)
             except UserError as error:
                 raise UserError(f"The arm {configuration.arm!r} cannot be trained here: {error}") from error
 

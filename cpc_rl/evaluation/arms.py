@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cpc_rl.evaluation.arm_names import head_of
 from cpc_rl.evaluation.statistics import area_under_curve, interquartile_mean, resample_curve, steps_to_threshold
 from cpc_rl.evaluation.table import Run
-
-HEADLESS = ("none", "aug", "compute")
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,6 @@ class ArmRuns:
 def is_timed(run: Run) -> bool:
     """Whether each of its evaluations says how long the training had taken."""
     return bool(np.isfinite(run.column("wall_seconds")).all())
-
-
-def head_of(arm: str) -> str:
-    """The objectives in an arm's name, such as ``cpc`` of ``aug+cpc@atc``; empty if it trains none."""
-    last = split_encoder(arm)[0].split("+")[-1]
-    return "" if last in HEADLESS else last
-
-
-def split_encoder(arm: str) -> tuple[str, str]:
-    """``("aug+cpc", "@atc")`` of ``aug+cpc@atc``: what is trained, and what encoder it starts from, or an empty text."""
-    trained, at, encoder = arm.partition("@")
-    return trained, at + encoder
 
 
 def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cpc_rl.evaluation.table import FIRST_ARMS, Run, with_finite_returns
+from cpc_rl.evaluation.arm_names import PLAIN_ARMS
+from cpc_rl.evaluation.table import Run, with_finite_returns
 
 FILE = "evaluations.npz"
 ALGORITHMS = (  # in lower case; RL Zoo calls RecurrentPPO ppo_lstm
@@ -23,7 +24,7 @@ UNNAMED = "agent"  # an algorithm that no folder's name tells
 
 def holds_evaluations(folder: Path) -> bool:
     """Whether a folder is an environment's: one of its own folders is plain training's, or another arm's without a head."""
-    arms = (child for child in folder.glob("*") if split_name(child.name)[1] in FIRST_ARMS)
+    arms = (child for child in folder.glob("*") if split_name(child.name)[1] in PLAIN_ARMS)
     return any(True for arm in arms for _ in arm.rglob(FILE))
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from cpc_rl.evaluation.arms import HEADLESS, split_encoder
+from cpc_rl.evaluation.arm_names import PLAIN_ARMS, controls, split_encoder
 from cpc_rl.evaluation.intervals import Interval, improvement_interval, permutation_p_value
 from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, probability_of_improvement
 from cpc_rl.evaluation.table import Run
@@ -102,16 +102,13 @@ def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bo
     trained, encoder = split_encoder(arm.arm)
     words = trained.split("+")
     true_head = bool(arm.head) and "shuffled" not in words
-    wrong = "+".join([*(["aug"] if "aug" in words else []), "shuffled", arm.head])
-    earlier = HEADLESS[: HEADLESS.index(trained)] if trained in HEADLESS else HEADLESS
-    names = [(name, encoder) for name in (*earlier, *([wrong] if true_head else []))]
+    names = controls(trained)
+    # Several arms may have trained longer; the last has most in common with this one.
+    longest = next((name for name in reversed(names) if "compute" in name.split("+") and name + encoder in by_name), "")
+    own = {longest, *(name for name in names if (name == "aug" and "aug" in words) or "shuffled" in name.split("+"))}
+    found = [(by_name[name + encoder], true_head and name in own) for name in names if name + encoder in by_name]
     if encoder:
-        names += [(name, "") for name in HEADLESS]
-    found = []
-    for name, start in names:
-        if name + start in by_name:
-            same_batches = "aug" in words if name == "aug" else name != "none"
-            found.append((by_name[name + start], true_head and same_batches and start == encoder))
+        found += [(by_name[name], False) for name in PLAIN_ARMS if name in by_name]
     return found
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cpc_rl.evaluation.arms import head_of
+from cpc_rl.evaluation.arm_names import arm_order, head_of
 from cpc_rl.evaluation.statistics import resample_curve
-from cpc_rl.evaluation.table import Run, arm_order
+from cpc_rl.evaluation.table import Run
 from cpc_rl.evaluation.tasks import Task
 
 

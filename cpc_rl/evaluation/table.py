@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cpc_rl.evaluation.arm_names import arm_order
+
 COLUMNS = (
     *("env", "algorithm", "arm", "seed", "status", "evaluation"),
     *("timesteps", "mean_return", "std_return", "episodes", "wall_seconds"),
 )
-FIRST_ARMS = ("none", "aug", "compute")
 OF_THE_ENCODER = ("encoder", "encoder_sha256", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
 UNWRITTEN = "not written down"  # by a run of before there was such a setting
 
@@ -82,13 +83,6 @@ def read_runs(folder: Path) -> list[Run]:
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
     return sorted(map(with_finite_returns, found.values()), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
-
-
-def arm_order(arm: str) -> tuple[int, str]:
-    """Sorts arms as a reader compares them: plain, augmented, more compute, the objectives, wrong positives last."""
-    if arm in FIRST_ARMS:
-        return FIRST_ARMS.index(arm), arm
-    return len(FIRST_ARMS) + ("shuffled" in arm.split("+")), arm
 
 
 def write_table(file: Path, runs: Iterable[Run]) -> None:
@@ -155,6 +149,7 @@ def _read_run(folder: Path) -> Run:
     marker = folder.with_name(f"{folder.name}.failed")
     failure = _read_json(marker) if results is None and marker.is_file() else None
     status: Status = "finished" if results else "unfinished" if failure is None else "failed"
+    matched = content.get("compute") or {}  # older files do not say whose time it was
     return Run(
         folder,
         env,
@@ -166,8 +161,8 @@ def _read_run(folder: Path) -> Run:
         final=final,
         settings=flattened(settings),
         command=str(content.get("command", "")),
-        compute_ratio=(content.get("compute") or {}).get("ratio"),
-        compute_head=str((settings.get("recipe") or {}).get("objective") or "") if content.get("compute") else "",
+        compute_ratio=matched.get("ratio"),
+        compute_head=str(matched.get("head") or (settings.get("recipe") or {}).get("objective") or "") if matched else "",
         problem=str(failure.get("problem", "")) if failure else "",
     )
 

@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpc_rl.evaluation.arm_names import arm_order
 from cpc_rl.evaluation.arms import ArmRuns, choose_threshold, group_arms
 from cpc_rl.evaluation.eval_logs import holds_evaluations, read_evaluations
 from cpc_rl.evaluation.references import Reference, References
-from cpc_rl.evaluation.table import Run, arm_order, read_runs
+from cpc_rl.evaluation.table import Run, read_runs
 
 LEAST_RISE = 0.05  # of the reference's range: below it, plain training's way is mostly noise
 

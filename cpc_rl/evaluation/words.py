@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from cpc_rl.evaluation.arms import split_encoder
+from cpc_rl.evaluation.arm_names import split_encoder
 from cpc_rl.evaluation.cells import interval_text, table
 from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
 from cpc_rl.evaluation.pairs import MEASURES, Pair, names_for
@@ -137,7 +137,7 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
         seeds = ", ".join(str(run.seed) for run in arm.runs.runs)
         ratios = [f"{run.compute_ratio:.2f}" for run in arm.runs.runs if run.compute_ratio]
         heads = "` and `".join(dict.fromkeys(run.compute_head for run in arm.runs.runs if run.compute_head))
-        measured = f"an update with `{heads}` was measured at {', '.join(ratios)} times a plain one's time"
+        measured = f"an update with `{heads}` was measured at {', '.join(ratios)} times that of one without"
         more = f"; {measured}, and heads that cost more have less of a control in it" if ratios else ""
         alone = " (one seed: no interval, no claim)" if len(arm.runs.runs) == 1 else ""
         lines.append(f"- `{arm.runs.label}`: {len(arm.runs.runs)} finished, seeds {seeds}{alone}{more}")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def grid(algorithm: str, *arms: str, **changes: object) -> list:
 def test_a_grid_that_can_begin_draws_nothing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seed_all()
-    assert check_arms(grid("ppo", "none", "aug", "compute", "curl", "aug+shuffled+curl"), Machine("cpu")) == []
+    arms = ("none", "aug", "compute", "aug+compute", "curl", "aug+shuffled+curl")
+    assert check_arms(grid("ppo", *arms), Machine("cpu")) == []
     assert os.listdir(tmp_path) == []
     for algorithm in ("dqn", "sac", "crossq"):
         assert check_arms(grid(algorithm, "none", "compute", "curl"), Machine("cpu")) == []
@@ -47,10 +49,11 @@ def test_a_grid_that_can_begin_draws_nothing_and_leaves_nothing(tmp_path: Path, 
         ("a2c", "compute", "needs epochs or gradient steps"),
         ("trpo", "aug", "PPO, A2C and MaskablePPO only"),
         ("ppo", "multiview", "image entries"),
+        ("ppo", "compute+multiview", "image entries"),
     ],
 )
 def test_the_arm_that_cannot_be_trained_is_named(algorithm: str, arm: str, said: str) -> None:
-    with pytest.raises(UserError, match=f"The arm '{arm}' cannot be trained here: .*{said}"):
+    with pytest.raises(UserError, match=f"The arm '{re.escape(arm)}' cannot be trained here: .*{said}"):
         check_arms(grid(algorithm, "none", arm), Machine("cpu"))
 
 
@@ -67,6 +70,7 @@ def test_what_runs_would_not_show_is_said() -> None:
     (late,) = remarks(grid("dqn", "none", "curl", timesteps=8))
     assert late == "Nothing will be learnt in 8 steps: dqn's recipe begins after 8."
     assert remarks(grid("dqn", "none", "curl", timesteps=9)) == []
-    (other,) = remarks(grid("ppo", "none", "compute", "curl", "spr"))  # the recipe's is curl
-    assert "recipe's objective, curl, costs" in other and other.endswith("what spr costs.")
+    (other,) = remarks(grid("ppo", "none", "compute", "curl", "spr", "aug+spr", "taco"))  # the recipe's is curl
+    assert other.startswith("No arm of these makes up for the time that spr and taco would take: compute+spr and compute+taco")
+    assert remarks(grid("ppo", "compute", "compute+spr", "curl", "spr")) == []
     assert remarks(grid("ppo", "none", "compute", "aug+curl", "shuffled+curl")) == []

@@ -156,7 +156,7 @@ def test_weighted_objectives_take_their_own_keywords_and_are_all_shuffled() -> N
         build_callback(_hyperparameters(recipe, objective_kwargs={"curl": {"steps": 1}}), parse_arm("curl", "curl"), 0)
 
 
-@pytest.mark.parametrize(("arm", "epochs"), [("none", 2), ("compute", 3)])
+@pytest.mark.parametrize(("arm", "epochs"), [("none", 2), ("compute", 3), ("aug+compute+spr", 3)])
 def test_compute_adds_epochs_rounded_up(arm: str, epochs: int) -> None:
     recipe = tiny_recipe()
     vec_env = make_vec_env(IMAGES, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))

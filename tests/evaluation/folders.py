@@ -33,8 +33,10 @@ def make_run(
     folder.mkdir(parents=True)
     run = {"env": env, "arm": arm, "seed": seed, "n_envs": n_envs, "recipe": {"algorithm": algorithm, "objective": "curl"}}
     content = {"run": run, "command": f"python train_agent.py --env {env}"}
-    if arm == "compute":
+    if arm == "compute":  # as an older version wrote it down
         content["compute"] = {"ratio": 1.31}
+    elif "compute+" in arm:
+        content["compute"] = {"ratio": 1.52, "head": arm.split("+")[-1]}
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
     rows = [f"{point * every},{value},1.5,5,{point * every / speed}\n" for point, value in enumerate(returns)]
     (folder / "evaluations.csv").write_text(HEADER + "".join(rows))

@@ -54,6 +54,27 @@ def test_own_gain_in_words(tmp_path: Path) -> None:
     }
 
 
+def test_the_closest_of_the_arms_that_trained_longer_says_what_a_head_brings(tmp_path: Path) -> None:
+    ends = {"none": 40, "aug": 45, "compute": 50, "compute+spr": 60, "aug+compute": 70, "spr": 80, "curl": 80, "aug+spr": 90}
+    folder = make_grid(tmp_path, ends)
+    comparison = write_report(folder, repetitions=100)
+    held: dict[str, dict[str, bool]] = {}
+    for pair in comparison.pairs:
+        held.setdefault(pair.arm.arm, {})[pair.over.arm] = pair.own_gain
+    assert held == {
+        "aug": {"none": False},
+        "compute": {"none": False, "aug": False},
+        "compute+spr": {"none": False, "aug": False},
+        "aug+compute": {"none": False, "aug": False, "compute": False},
+        "spr": {"none": False, "aug": False, "compute": False, "compute+spr": True},
+        "curl": {"none": False, "aug": False, "compute": True},
+        "aug+spr": {"none": False, "aug": True, "compute": False, "compute+spr": False, "aug+compute": True},
+    }
+    text = (folder / "report" / "report.md").read_text()
+    assert "an update with `spr` was measured at 1.52, 1.52, 1.52, 1.52, 1.52 times that of one without" in text
+    assert "an update with `curl` was measured at 1.31, " in text  # the recipe's, where the run does not say whose
+
+
 def test_worse_is_said_too(tmp_path: Path) -> None:
     comparison = compared(make_grid(tmp_path, {"compute": 50, "curl": 20}))
     assert {pair.verdict for pair in comparison.pairs} == {"worse"}

@@ -57,10 +57,10 @@ def test_half_written_row_of_a_run_under_way(tmp_path: Path) -> None:
 
 
 def test_order_of_arms(tmp_path: Path) -> None:
-    for arm in ("shuffled+curl", "curl", "compute", "aug+curl", "none", "aug"):
+    for arm in ("shuffled+curl", "curl", "compute", "aug+curl", "none", "aug+compute", "compute+spr", "aug"):
         make_run(tmp_path, arm, 0, [0.0], final=0.0)
     names = [run.arm for run in read_runs(tmp_path / ENV)]
-    assert names == ["none", "aug", "compute", "aug+curl", "curl", "shuffled+curl"]
+    assert names == ["none", "aug", "compute", "aug+compute", "compute+spr", "aug+curl", "curl", "shuffled+curl"]
 
 
 def test_runs_with_other_settings_are_found(tmp_path: Path) -> None:
