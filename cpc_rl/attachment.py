@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -109,6 +110,7 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
     if not isinstance(observation_space, spaces.Dict):
         if len(observation_space.shape or ()) != 3:
             raise ValueError(f"A head needs image observations of three dimensions, but the space is {observation_space}.")
+        _check_dtype(observation_space)
         return Encoder({IMAGE: extractor}, observation_space, normalize_images)
     parts = getattr(extractor, "extractors", {})
     images = {
@@ -121,7 +123,17 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
             f"{type(extractor).__name__} has no trainable part for an image entry in its `extractors`, as CombinedExtractor "
             "has, and a head that reads the whole of it could match samples by their vector entries."
         )
+    for key in images:
+        _check_dtype(observation_space[key])
     return Encoder(images, observation_space, normalize_images)
+
+
+def _check_dtype(space: spaces.Space) -> None:
+    if not isinstance(space, spaces.Box) or not (space.dtype == np.uint8 or np.issubdtype(space.dtype, np.floating)):
+        raise ValueError(
+            f"A head reads images of a Box of uint8 or of floating point, but the space is {space}: "
+            "let a wrapper convert them."
+        )
 
 
 def is_trpo(model: BaseAlgorithm) -> bool:

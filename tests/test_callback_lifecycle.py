@@ -6,13 +6,17 @@ import sys
 import textwrap
 import warnings
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from sb3_contrib import ARS
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
 
 from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor
 from cpc_rl.persistence import stored_state
@@ -183,8 +187,6 @@ def test_a_zip_of_stock_classes_needs_no_plugin(tmp_path):
 
 
 def test_what_cannot_take_a_head_is_refused_with_a_reason():
-    import gymnasium as gym
-
     class Vectors(gym.ObservationWrapper):
         observation_space = gym.spaces.Box(0, 1, (4,), np.float32)
 
@@ -206,6 +208,33 @@ def test_what_cannot_take_a_head_is_refused_with_a_reason():
     model.replay_buffer = Strange()
     with pytest.raises(ValueError, match="Strange"):
         model.learn(16, callback=ContrastiveCallback())
+
+
+@pytest.mark.parametrize("space", [spaces.Box(0, 255, (1, 48, 48), np.int32), spaces.MultiBinary((1, 48, 48))])
+@pytest.mark.parametrize("entries", [False, True])
+def test_images_of_other_integers_are_refused_at_the_start(space, entries):
+    """Not by the augmentation, in the midst of the first update."""
+    whole = spaces.Dict(image=space) if entries else space
+
+    class Integers(gym.Env):
+        observation_space, action_space = whole, spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return whole.sample(), {}
+
+    class Convolution(BaseFeaturesExtractor):
+        def __init__(self, observation_space):
+            super().__init__(observation_space, 8)
+            self.extractors = nn.ModuleDict({"image": nn.Sequential(nn.Conv2d(1, 2, 3, 3), nn.Flatten(), nn.Linear(512, 8))})
+
+        def forward(self, observations):
+            return self.extractors["image"](observations["image"] if entries else observations)
+
+    policy = "MultiInputPolicy" if entries else "CnnPolicy"
+    kwargs = {"features_extractor_class": Convolution}
+    model = PPO(policy, Integers(), n_steps=16, policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match="of uint8 or of floating point, but the space is"):
+        model.learn(16, callback=ContrastiveCallback("curl"))
 
 
 @pytest.mark.parametrize(
