@@ -1,7 +1,8 @@
 """``cpc-rl``: what the package does from the command line, one subcommand each."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NamedTuple
 
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _mistake(f"{name} needs the package {error.name}, which is not installed: pip install 'cpc_rl[pretrain]'.")
     arguments = tyro.cli(getattr(module, command.arguments), prog=f"cpc-rl {name}", args=rest[:-1])
     try:
-        module.run(arguments)
+        with _modules_here():
+            module.run(arguments)
     except ValueError as error:
         return _mistake(str(error))
     except OSError as error:
@@ -66,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _mistake(told)
     return 0
+
+
+@contextmanager
+def _modules_here() -> Iterator[None]:
+    """Modules of the working directory can be imported, as `python` itself would: those of factories, and of a model's own."""
+    before = list(sys.path)
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _mistake(text: str) -> int:

@@ -10,9 +10,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import frame_stack
 from cpc_rl.diagnostics.recording import Recording, load_recording, record, untouched_randomness
-from cpc_rl.diagnostics.saved_run import Subject, make_env, read_config
+from cpc_rl.diagnostics.saved_run import Subject, read_config
 from cpc_rl.encoder import Encoder
 from cpc_rl.json_object import json_object
+from cpc_rl.named_environment import make_environment
 
 POSITIONAL: Any = None
 try:
@@ -68,9 +69,9 @@ class FrameSource:
             return load_recording(self.data)
         if self.policy == "model" and subject.model is None:
             raise ValueError(f"{self.run} holds an encoder without a model, which cannot act: leave --policy at random.")
-        env = make_env(
-            self.env_factory,
+        env = make_environment(
             self.env or read_config(self.folder).get("env"),
+            self.env_factory,
             json_object(self.env_kwargs, "--env-kwargs", '{"size": 64}'),
         )
         try:

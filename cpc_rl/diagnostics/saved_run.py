@@ -1,13 +1,10 @@
 """A finished run, read from its folder: the model and its encoder."""
 
-import importlib
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.diagnostics.features import encoder_of
@@ -63,30 +60,6 @@ def load_model(
     if encoder is not None:
         load_encoder(model, encoder)
     return model
-
-
-def make_env(factory: str | None, env: str | None, keywords: dict[str, Any] | None = None) -> gym.Env:
-    """
-    :param factory: ``"module:function"``, called as ``function(env, **keywords)``; :func:`gymnasium.make` if ``None``
-    :param env: the id; a factory may do without
-    :raises ValueError: if there is no such module or function, or the environment cannot be made
-    """
-    make: Callable[..., Any] = gym.make
-    if factory is not None:
-        module, _, name = factory.partition(":")
-        try:
-            make = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"The factory {factory!r} must be 'module:function' of what can be imported: {error}.") from error
-    elif env is None:
-        raise ValueError("Which environment the frames shall come from is not said: give its id (--env), or a file of frames.")
-    try:
-        made = make(*([] if env is None else [env]), **(keywords or {}))
-    except (gym.error.Error, TypeError) as error:
-        raise ValueError(f"The environment {env!r} could not be made: {error}") from error
-    if not isinstance(made, gym.Env):
-        raise ValueError(f"The factory {factory!r} made a {type(made).__name__}, but it must make one gymnasium.Env.")
-    return made
 
 
 def read_config(folder: Path) -> dict[str, Any]:

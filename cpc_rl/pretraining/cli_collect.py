@@ -4,8 +4,9 @@ import sys
 from dataclasses import dataclass
 
 from cpc_rl.json_object import json_object
+from cpc_rl.named_environment import make_environment
 from cpc_rl.pretraining.collect import collect
-from cpc_rl.pretraining.named import make_environment, make_policy
+from cpc_rl.pretraining.policies import make_policy
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class CollectArguments:
 
 def run(arguments: CollectArguments) -> None:
     """:raises ValueError: see :func:`cpc_rl.pretraining.collect.collect`"""
-    sys.path.insert(0, "")  # a factory in the working directory, as `python` itself would find it
     env = make_environment(
         arguments.env, arguments.env_factory, json_object(arguments.env_kwargs, "--env-kwargs", '{"size": 84}')
     )

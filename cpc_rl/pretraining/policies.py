@@ -1,13 +1,17 @@
 """Who acts while episodes are recorded."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
+
+from cpc_rl.saved_model import algorithm_class, load_algorithm
 
 
 class Policy(ABC):
@@ -89,3 +93,21 @@ def _turned(space: spaces.Space) -> spaces.Space:
     if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
         return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
     return space
+
+
+def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Policy:
+    """
+    :param policy: ``"random"``, or the zip of a model of SB3 or sb3-contrib. A zip is a pickle in part: load none that you do
+        not trust
+    :param algorithm: the class's name in any case, such as ``ppo``; a zip does not tell
+    :param env: that it will act in
+    :raises ValueError: if it cannot be loaded, or does not fit the environment
+    """
+    if policy == "random":
+        return RandomPolicy(env.action_space)
+    if not Path(policy).is_file():
+        raise ValueError(f"policy is {policy!r}, but it is 'random' or the zip of a trained model, and there is no such file.")
+    if algorithm is None:
+        raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
+    model = load_algorithm(algorithm_class(algorithm), policy, "cpu")
+    return TrainedPolicy(model, env.observation_space)

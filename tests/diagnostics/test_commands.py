@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
-from cpc_rl import ContrastiveCallback, NatureExtractor, Negatives, encode, save_encoder
+from cpc_rl import ContrastiveCallback, NatureExtractor, Negatives, cli, encode, save_encoder
 from cpc_rl.augment import Compose, RandomResizedCrop, RandomShift
 from cpc_rl.diagnostics.cli_frames import _check_pixels
 from cpc_rl.diagnostics.cli_look import LookArguments, page_of
@@ -252,6 +253,20 @@ def test_the_run_is_the_first_word_after_the_command():
     import tyro
 
     assert tyro.cli(LookArguments, args=["a/run", "--frames", "7"]) == LookArguments(Path("a/run"), frames=7)
+
+
+def test_modules_of_the_working_directory_are_found(run, tmp_path, monkeypatch, capsys):
+    """As `collect` does; a console script has its own folder on the path, and not the user's."""
+    folder, *_ = run
+    (tmp_path / "made_here.py").write_text("from tests.diagnostics.test_commands import stamped as make\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    before = list(sys.path)
+    arguments = [str(folder), "--env-factory", "made_here:make", "--frames", "60", "--out", "page.html", "--no-projector"]
+    assert cli.main(["look", *arguments]) == 0
+    assert Path("page.html").is_file() and sys.path == before
+    assert cli.main(["look", str(folder), "--env", "nowhere:Nothing-v0"]) == 2
+    assert "There is no environment 'nowhere:Nothing-v0' that can be made: No module named" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(run, tmp_path):

@@ -15,11 +15,11 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from cpc_rl import cli
+from cpc_rl.named_environment import make_environment
 from cpc_rl.pretraining import MinariEpisodes
 from cpc_rl.pretraining.cli_pretrain import keywords
 from cpc_rl.pretraining.collect import collect
-from cpc_rl.pretraining.named import make_environment, make_policy
-from cpc_rl.pretraining.policies import RandomPolicy
+from cpc_rl.pretraining.policies import RandomPolicy, make_policy
 from tests.pretraining.toy import Rolling, rolling_data
 
 FACTORY = "tests.pretraining.toy:make"
