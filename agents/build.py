@@ -26,24 +26,11 @@ from agents.errors import UserError
 from agents.memory import put_channels_last
 from agents.recipe import Recipe
 from agents.schedules import EntropySchedule, read_hyperparameters, read_value
-from cpc_rl.extractors import (
-    DataEfficientExtractor,
-    DrQExtractor,
-    ImpalaExtractor,
-    NatureExtractor,
-    ViTExtractor,
-    pinned_policy_kwargs,
-)
+from cpc_rl.extractors import pinned_policy_kwargs
+from cpc_rl.pretraining.extractor_choice import EXTRACTORS as OWN_EXTRACTORS
 
 STOCK_EXTRACTOR = "nature_cnn"  # Stable-Baselines3's own: a model made of stock classes loads without this project
-EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
-    STOCK_EXTRACTOR: NatureCNN,
-    "nature": NatureExtractor,
-    "data_efficient": DataEfficientExtractor,
-    "impala": ImpalaExtractor,
-    "drq": DrQExtractor,
-    "vit": ViTExtractor,
-}
+EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {STOCK_EXTRACTOR: NatureCNN, **OWN_EXTRACTORS}
 
 
 def environment_keywords(

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         module = import_module(command.module)
     except ImportError as error:
-        return _mistake(f"{name} needs the package {error.name}, which is not installed: pip install 'cpc_rl[pretrain]'.")
+        return _mistake(f"{name} needs the package {error.name}, which is not installed: pip install -e '.[pretrain]'.")
     arguments = tyro.cli(getattr(module, command.arguments), prog=f"cpc-rl {name}", args=rest[:-1])
     try:
         with _modules_here():

@@ -147,8 +147,11 @@ def objective_class(objective: Choice) -> type[Objective]:
 
 
 def objective_name(objective: Choice) -> str:
-    """The objective's name: the one given, or the class's in lower case."""
-    return objective if isinstance(objective, str) else objective_class(objective).__name__.lower()
+    """The objective's name: the one given, the one that its class is known by, or else the class's in lower case."""
+    if isinstance(objective, str):
+        return objective
+    cls = objective_class(objective)
+    return next((name for name, known in OBJECTIVES.items() if known is cls), cls.__name__.lower())
 
 
 def check_keywords(classes: Mapping[str, type[Objective]], keywords: Mapping[str, Mapping[str, Any]]) -> None:

@@ -119,7 +119,7 @@ def _import_envpool() -> Any:
     try:
         import envpool
     except ImportError as error:
-        remedy = "pip install 'cpc-rl[envpool]' brings it"
+        remedy = "pip install -e '.[envpool]' brings it"
         raise ValueError(f"vec='envpool' needs the package envpool; {remedy}, and {OTHERS} do without.") from error
     return envpool
 

@@ -67,7 +67,7 @@ class ProcgenGame(gym.Env):
         try:
             import envpool
         except ImportError as error:
-            raise ImportError("it needs the package envpool, which pip install 'cpc-rl[envpool]' brings.") from error
+            raise ImportError("it needs the package envpool, which pip install -e '.[envpool]' brings.") from error
         self.name, self.render_mode = pool_name(game, distribution), render_mode
         if self.name not in envpool.list_all_envs():
             raise ValueError(f"EnvPool's Procgen has no game {game!r} with the distribution {distribution!r}.")

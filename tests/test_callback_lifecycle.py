@@ -19,7 +19,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor
+from cpc_rl.objectives import OBJECTIVES
+from cpc_rl.objectives.simclr import SimCLR
 from cpc_rl.persistence import stored_state
+from cpc_rl.settings import objective_name
 from tests.algorithms import ALGORITHMS, hooks_left, make_model, same_parameters, steps
 from tests.stamped_env import StampedEnv
 
@@ -254,6 +257,19 @@ def test_images_of_other_integers_are_refused_at_the_start(space, entries):
 def test_settings_that_make_no_sense_are_refused(keywords, message):
     with pytest.raises(ValueError, match=message):
         ContrastiveCallback(**keywords)
+
+
+def test_a_class_goes_by_the_name_that_it_is_known_by(monkeypatch):
+    """So that a model's head is the same one to a callback that names it and to one that has the class."""
+
+    class StepsBetween(SimCLR):
+        pass
+
+    assert [objective_name(cls) for cls in OBJECTIVES.values()] == list(OBJECTIVES)
+    assert objective_name(StepsBetween) == "stepsbetween"
+    monkeypatch.setitem(OBJECTIVES, "steps_between", StepsBetween)
+    assert objective_name(StepsBetween) == "steps_between"
+    ContrastiveCallback({StepsBetween: 1, "curl": 1}, {"steps_between": {"temperature": 0.2}})
 
 
 @pytest.mark.parametrize("second", (ContrastiveCallback, AugmentationCallback))

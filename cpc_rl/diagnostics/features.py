@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpc_rl.attachment import choose_sites, find_sites
 from cpc_rl.encoder import IMAGE, Encoder, Observations, probing
+from cpc_rl.frame_stacking import frames_in
 from cpc_rl.negatives import joint_fingerprints
 
 CHUNK = 512  # frames of a pass
@@ -122,15 +123,13 @@ def frame_stack(space: spaces.Space, env: gym.Env) -> int:
         if not (isinstance(space, spaces.Dict) and isinstance(given, spaces.Dict) and space.keys() == given.keys()):
             raise ValueError(f"The encoder reads {space}, but the environment gives {given}: use the one of its training.")
         return 1
-    first, last = space.shape or (), given.shape or ()
-    if first == last:
-        return 1
-    if not (len(first) == len(last) == 3 and first[1:] == last[:2] and first[0] % last[2] == 0):
+    frames = 1 if space.shape == given.shape else frames_in(space, given)
+    if frames is None:
         raise ValueError(
-            f"The encoder reads images {first}, and no stack of the environment's {last} makes one: use the environment, the "
-            "size and the colours that it was trained with."
+            f"The encoder reads images {space.shape}, and no stack of the environment's {given.shape} makes one: use the "
+            "environment, the size and the colours that it was trained with."
         )
-    return first[0] // last[2]
+    return frames
 
 
 def chunks(observations: Any, size: int) -> list[slice]:

@@ -18,6 +18,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from cpc_rl.diagnostics.label_sources import Labels, label_reader
+from cpc_rl.frame_stacking import stacked
 
 Observed = NDArray | dict[str, NDArray]
 Policy = Callable[[Any], Any]
@@ -113,7 +114,7 @@ def record(
         env.action_space.seed(seed)
         number, fresh = 0, True
         observation, info = env.reset(seed=seed)
-        observation = _stacked(None, observation, stack)
+        observation = stacked(None, observation, stack)
         while len(seen) < frames:
             action = env.action_space.sample() if policy is None else policy(observation)
             now = read(info) if read else {}
@@ -125,11 +126,11 @@ def record(
             elif not fresh:
                 raise ValueError(f"The environment's info has no entry for one of {list(labels)}; it has {sorted(info)}.")
             next_observation, _, terminated, truncated, info = env.step(action)
-            observation, fresh = _stacked(observation, next_observation, stack), False
+            observation, fresh = stacked(observation, next_observation, stack), False
             if terminated or truncated:
                 number, fresh = number + 1, True
                 observation, info = env.reset()
-                observation = _stacked(None, observation, stack)
+                observation = stacked(None, observation, stack)
     names = list(found[0]) if found else []
     return Recording(
         {key: np.stack([o[key] for o in seen]) for key in seen[0]} if isinstance(seen[0], dict) else np.stack(seen),
@@ -145,14 +146,6 @@ def _copied(observation: Any) -> Any:
         if isinstance(observation, dict)
         else np.array(observation)
     )
-
-
-def _stacked(before: Any, observation: Any, stack: int) -> Any:
-    if stack == 1:
-        return observation
-    channels = observation.shape[-1]
-    before = np.zeros((*observation.shape[:-1], channels * stack), observation.dtype) if before is None else before
-    return np.concatenate([before[..., channels:], observation], axis=-1)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
-        raise ValueError(f"Reading {file} needs PyYAML: pip install cpc-rl[train].") from error
+        raise ValueError(f"Reading {file} needs PyYAML: pip install -e '.[train]'.") from error
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     run = content.get("run") if isinstance(content, dict) else None
     return run if isinstance(run, dict) else {}

@@ -67,7 +67,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError("Drawing the curves needs matplotlib: pip install 'cpc-rl[train]'.") from error
+        raise ValueError("Drawing the curves needs matplotlib: pip install -e '.[train]'.") from error
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

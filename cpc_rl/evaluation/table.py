@@ -199,7 +199,7 @@ def _read_yaml(file: Path) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise ValueError(f"Reading {file} needs PyYAML: pip install 'cpc-rl[train]'.") from error
+        raise ValueError(f"Reading {file} needs PyYAML: pip install -e '.[train]'.") from error
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -62,7 +62,7 @@ def collect(
         from minari.dataset.minari_storage import MinariStorage
     except ImportError as error:
         raise ValueError(
-            f"Recording a Minari dataset needs the package {error.name}: pip install 'cpc_rl[pretrain]'."
+            f"Recording a Minari dataset needs the package {error.name}: pip install -e '.[pretrain]'."
         ) from error
     if steps < 1:
         raise ValueError(f"steps is {steps}, but there is nothing to record below 1.")

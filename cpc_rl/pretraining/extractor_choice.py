@@ -2,10 +2,11 @@
 
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from cpc_rl.extractors import DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor
+from cpc_rl.extractors import DataEfficientExtractor, DrQExtractor, ImpalaExtractor, NatureExtractor, ViTExtractor
 
 EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
     "nature": NatureExtractor,
+    "data_efficient": DataEfficientExtractor,
     "impala": ImpalaExtractor,
     "drq": DrQExtractor,
     "vit": ViTExtractor,

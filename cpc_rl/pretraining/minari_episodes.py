@@ -31,7 +31,7 @@ class MinariEpisodes(Episodes):
             from minari.dataset.minari_storage import MinariStorage, is_image_space
         except ImportError as error:
             raise ValueError(
-                f"Reading a Minari dataset needs the package {error.name}: pip install 'cpc_rl[pretrain]'."
+                f"Reading a Minari dataset needs the package {error.name}: pip install -e '.[pretrain]'."
             ) from error
         folder = Path(folder)
         data = folder / "data" if (folder / "data" / "metadata.json").exists() else folder

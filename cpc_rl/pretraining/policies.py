@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
 
+from cpc_rl.frame_stacking import frames_in, stacked
 from cpc_rl.saved_model import algorithm_class, load_algorithm
 
 
@@ -59,31 +60,42 @@ class TrainedPolicy(Policy):
     A model's own actions, drawn as in training (not the most likely ones, which would repeat themselves).
 
     :param model: of SB3 or sb3-contrib, recurrent ones too
-    :param observation_space: of the environment
+    :param observation_space: of the environment; where the model was trained on stacks of its images, they are stacked here
     :raises ValueError: if the model was trained on other observations
     """
 
     def __init__(self, model: BaseAlgorithm, observation_space: spaces.Space) -> None:
         wanted = model.observation_space
-        if observation_space != wanted and _turned(observation_space) != wanted:
+        fits = observation_space == wanted or _turned(observation_space) == wanted
+        self.frames = 1 if fits else frames_in(wanted, observation_space) or 1
+        if not fits and _turned(_stacks(observation_space, self.frames)) != wanted:
             raise ValueError(
                 f"The model takes observations of {wanted}, but the environment gives {observation_space}: make it as it "
                 "was for training, by an environment factory."
             )
         self.model, self.name = model, type(model).__name__
         self.state: Any = None
+        self.stack: Any = None
         self.start = np.ones(1, dtype=bool)
 
     def seed(self, seed: int) -> None:
         self.model.set_random_seed(seed)
 
     def reset(self) -> None:
-        self.state, self.start = None, np.ones(1, dtype=bool)
+        self.state, self.stack, self.start = None, None, np.ones(1, dtype=bool)
 
     def __call__(self, observation: Any) -> Any:
-        action, self.state = self.model.predict(observation, state=self.state, episode_start=self.start)
+        self.stack = stacked(self.stack, observation, self.frames)
+        action, self.state = self.model.predict(self.stack, state=self.state, episode_start=self.start)
         self.start = np.zeros(1, dtype=bool)
         return action if action.ndim else action.item()
+
+
+def _stacks(space: spaces.Space, frames: int) -> spaces.Space:
+    """The space of stacks of images with the channels last; any other as it is."""
+    if frames == 1 or not isinstance(space, spaces.Box):
+        return space
+    return spaces.Box(np.tile(space.low, (1, 1, frames)), np.tile(space.high, (1, 1, frames)), dtype=space.dtype)
 
 
 def _turned(space: spaces.Space) -> spaces.Space:

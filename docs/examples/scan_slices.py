@@ -1,7 +1,7 @@
 """
 Neighbouring slices of one scan as two views: `multiview` learns to find a slice's neighbour among all others.
 
-    pip install cpc-rl nibabel
+    pip install -e . nibabel    # in a checkout
     python docs/examples/scan_slices.py
 
 The scan is `anatomical.nii` of nibabel's test data, a T1-weighted brain at 2 mm: 33 x 41 x 25 voxels. A view is a slice, its

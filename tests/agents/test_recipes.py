@@ -8,11 +8,12 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from agents.algorithms import ALGORITHMS, CONTINUOUS_ONLY, DISCRETE_ONLY
 from agents.arms import parse_arm
-from agents.build import build_callback, build_model, environment_keywords
+from agents.build import EXTRACTORS, STOCK_EXTRACTOR, build_callback, build_model, environment_keywords
 from agents.errors import UserError
 from agents.recipe import RECIPES, Recipe, load_recipe, read_recipe, recipe_from_dict
 from agents.schedules import read_value
 from cpc_rl import ContrastiveCallback, FrameStackReplayBuffer
+from cpc_rl.pretraining.extractor_choice import EXTRACTORS as OWN_EXTRACTORS
 from envs import make_vec_env
 from tests.agents.tiny import IMAGES, IMAGES_BOX, tiny_recipe
 
@@ -162,3 +163,7 @@ def test_compute_adds_epochs_rounded_up(arm: str, epochs: int) -> None:
     vec_env = make_vec_env(IMAGES, 1, 0, vec="dummy", **environment_keywords(recipe, pixels=False))
     model = build_model(recipe, vec_env, parse_arm(arm, "curl"), 0, "cpu", compute_ratio=1.01)
     assert model.n_epochs == epochs  # type: ignore[attr-defined]
+
+
+def test_encoders_can_be_pretrained_for_every_recipe() -> None:
+    assert EXTRACTORS.keys() - OWN_EXTRACTORS.keys() == {STOCK_EXTRACTOR}

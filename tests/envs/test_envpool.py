@@ -350,7 +350,7 @@ def test_without_the_package(monkeypatch, tmp_path: Path, capsys):
     assert train_agent.main(line) == 2
     said = capsys.readouterr()
     assert said.err == (
-        "train_agent.py: vec='envpool' needs the package envpool; pip install 'cpc-rl[envpool]' brings it, "
+        "train_agent.py: vec='envpool' needs the package envpool; pip install -e '.[envpool]' brings it, "
         "and vec='dummy' and vec='subproc' do without.\n"
     )
     assert said.out == "" and not list(tmp_path.iterdir())

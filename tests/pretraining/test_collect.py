@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from cpc_rl import cli
 from cpc_rl.named_environment import make_environment
 from cpc_rl.pretraining import MinariEpisodes
 from cpc_rl.pretraining.cli_pretrain import keywords
 from cpc_rl.pretraining.collect import collect
-from cpc_rl.pretraining.policies import RandomPolicy, make_policy
+from cpc_rl.pretraining.policies import RandomPolicy, TrainedPolicy, make_policy
 from tests.pretraining.toy import Rolling, rolling_data
 
 FACTORY = "tests.pretraining.toy:make"
@@ -61,6 +62,24 @@ def test_a_place_in_the_working_directory(variable: bool, tmp_path: Path, monkey
     assert collected.folder == tmp_path / "data" / "rolling-v0"
     assert MinariEpisodes(Path("data/rolling-v0")).lengths.tolist() == [8, 4]
     assert [item.name for item in (tmp_path / "data").iterdir()] == ["rolling-v0"]
+
+
+def test_a_model_of_stacks_sees_stacks_and_single_frames_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PPO("CnnPolicy", VecFrameStack(DummyVecEnv([Rolling]), 3), n_steps=8, batch_size=8, device="cpu")
+    policy, env = TrainedPolicy(model, Rolling.observation_space), Rolling()
+    shown = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda seen, **keywords: shown.append(seen) or predict(seen, **keywords))
+    data = MinariEpisodes(collect(env, policy, steps=10, out=tmp_path / "data").folder)
+    single = np.concatenate([data.read(episode, 0, length).observations[:, 0] for episode, length in ((0, 7), (1, 3))])
+    assert single.shape == (10, 36, 36) and len(shown) == 10
+    for number, stack in enumerate(shown):
+        step = number % 7
+        for back in range(3):  # zeros before an episode's first frame
+            assert (stack[..., 2 - back] == (single[number - back] if back <= step else 0)).all()
+    for other in (spaces.Box(0, 255, (40, 40, 1), np.uint8), spaces.Box(0, 255, (36, 36, 1), np.float32)):
+        with pytest.raises(ValueError, match="model takes observations of"):
+            TrainedPolicy(model, other)
 
 
 def test_a_trained_model_acts(tmp_path: Path) -> None:
