@@ -1,5 +1,6 @@
 """Where a head attaches: the features extractors of an SB3 model and the optimisers that train them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,13 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
         if owners and all(module is not other for other, _ in candidates.values()):
             candidates[path] = module, owners
     if not candidates:
-        extractor = type(next(iter(outermost_extractors(model.policy).values()), None)).__name__
+        found = list(outermost_extractors(model.policy).values())
+        extractor = type(next(iter(found), None)).__name__
+        if any(parameter.requires_grad for module in found for parameter in module.parameters()):
+            raise ValueError(
+                f"No optimiser of this {name}'s policy, its actor or its critic (their attribute optimizer) holds the "
+                f"parameters of the features extractor ({extractor}), so a head's gradient would move nothing."
+            )
         raise ValueError(
             f"The features extractor of this {name} ({extractor}) has no trainable parameters, so a head has nothing to "
             "train. Use image observations with 'CnnPolicy' or 'MultiInputPolicy', or pass an extractor in policy_kwargs."
@@ -81,6 +88,12 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     return [site for site in sites if site.role == role]
 
 
+def still_trained(model: BaseAlgorithm, sites: list[Site]) -> bool:
+    """Whether the optimisers of these sites are the model's: not so once its networks were made anew."""
+    optimizers = _optimizers(model.policy)
+    return all(any(mine is theirs for theirs in optimizers) for site in sites for mine in site.optimizers)
+
+
 def paths(policy: nn.Module) -> dict[str, nn.Module]:
     """A policy's modules by their paths, which ``torch.compile`` leaves as they are."""
     return {path.replace("_orig_mod.", ""): module for path, module in policy.named_modules()}
@@ -107,21 +120,30 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
 
     :raises ValueError: if no part of it can be told to be for images
     """
+    if any("forward" in vars(part) for part in extractor.modules()):
+        raise ValueError(
+            f"A forward of {type(extractor).__name__} is an attribute of the object, as after extractor.forward = "
+            "torch.compile(extractor.forward). A copy of it would go on computing with the original's weights: call "
+            "extractor.compile() instead."
+        )
     if not isinstance(observation_space, spaces.Dict):
         if len(observation_space.shape or ()) != 3:
             raise ValueError(f"A head needs image observations of three dimensions, but the space is {observation_space}.")
         _check_dtype(observation_space)
         return Encoder({IMAGE: extractor}, observation_space, normalize_images)
     parts = getattr(extractor, "extractors", {})
+    named = parts.items() if isinstance(parts, Mapping | nn.ModuleDict) else ()
     images = {
         key: part
-        for key, part in parts.items()
-        if len(observation_space[key].shape or ()) == 3 and any(p.requires_grad for p in part.parameters())
+        for key, part in named
+        if key in observation_space.spaces
+        and len(observation_space[key].shape or ()) == 3
+        and any(p.requires_grad for p in part.parameters())
     }
     if not images:
         raise ValueError(
-            f"{type(extractor).__name__} has no trainable part for an image entry in its `extractors`, as CombinedExtractor "
-            "has, and a head that reads the whole of it could match samples by their vector entries."
+            f"{type(extractor).__name__} has no trainable part in its `extractors` under the name of an image entry, as "
+            "CombinedExtractor has, and a head that reads the whole of it could match samples by their vector entries."
         )
     for key in images:
         _check_dtype(observation_space[key])

@@ -13,7 +13,7 @@ from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
+from cpc_rl.persistence import check_begun, refuse_second, release_last, store_live, stored_state
 from cpc_rl.tying import Tie, tie_encoders
 from cpc_rl.weak_hooks import ends_itself
 
@@ -105,8 +105,10 @@ class AugmentationCallback(BaseCallback):
         self.weight, self.tied = weight, tied
         self.driver: AugmentationDriver | None = None
         self.tie: Tie | None = None
+        self._begun = False
 
     def _init_callback(self) -> None:
+        self._begun = False
         refuse_second(self.model)
         release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
@@ -126,12 +128,15 @@ class AugmentationCallback(BaseCallback):
 
         driver = self.driver
         driver.load_state_dict((stored or {}).get("augmentation", []))
-        store_live(self.model, lambda: {"augmentation": driver.state_dict()}, self._detach)
+        # What a ContrastiveCallback left goes along: a later one goes on from there.
+        store_live(self.model, lambda: {**(stored or {}), "augmentation": driver.state_dict()}, self._detach)
 
     def _on_step(self) -> bool:
+        check_begun(self, self._begun)
         return True
 
     def _on_rollout_start(self) -> None:
+        self._begun = True
         self._detach()
 
     def _on_rollout_end(self) -> None:

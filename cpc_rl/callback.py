@@ -1,19 +1,19 @@
 """``ContrastiveCallback``: one line attaches a contrastive head to any Stable-Baselines3 or sb3-contrib algorithm."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from cpc_rl.attachment import choose_sites, find_sites, is_trpo
+from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
 from cpc_rl.monitor import Monitors
-from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
+from cpc_rl.persistence import check_begun, refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
@@ -43,7 +43,7 @@ class ContrastiveCallback(BaseCallback):
         information over the ceiling, which begins at a half and sinks slowly (all of it for objectives without a bound, and
         beyond a half for those that leave the features' lengths alone, as ``cpc`` does). In separate mode ``"auto"``
         and ``"ratio"`` are 1, for Adam sets the scale there. With 0 the head learns and the agent is bit-identical to one
-        without the callback, unless its extractor has batch normalisation, whose statistics follow every pass.
+        without the callback, unless passes change its extractor (statistics of batch normalisation, `spectral_norm`).
     :param gradient_ratio: the ratio that ``coef="ratio"`` holds, and ``"auto"`` at most
     :param encoder: which extractor the head trains where actor and critic have one each: ``"critic"``, ``"actor"``, ``"both"``
         (a head for each) or ``"tied"`` (the critic's, which the actor reads detached, as CURL and DrQ do)
@@ -102,16 +102,21 @@ class ContrastiveCallback(BaseCallback):
         self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
+        self._begun = False  # the learn() that it is attached for
+        self._sites: list[Site] = []
+        self._warned_of_new_networks = False
 
     # -- attaching ------------------------------------------------------------------------------------------------
 
     def _init_callback(self) -> None:
+        self._begun = False
         refuse_second(self.model)
         release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
-        chosen = choose_sites(sites, self.encoder)
+        self._sites = chosen = choose_sites(sites, self.encoder)
+        self._warned_of_new_networks = False
         self._windows = window_source(self.model, capacity=max(LEAST_HELD, 2 * self.settings.batch_size))
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
@@ -152,7 +157,14 @@ class ContrastiveCallback(BaseCallback):
                 )
             )
         self._restore(stored)
-        store_live(self.model, self._collect, self._detach)
+        # Of this model's parts, and not of those that the same callback may have on another model later.
+        heads, injections, windows, augmentation = self.heads, self._injections, self._windows, self._augmentation
+        parts = [*injections, self._tie, self._sharing, augmentation]
+        store_live(
+            self.model,
+            lambda: collect_state(self.settings, heads, injections, windows, augmentation),
+            lambda: detach_all(parts),
+        )
         if self.verbose > 0:
             places = ", ".join(
                 f"{role} ({type(site.extractor).__name__})" for role, site in zip(self.heads, chosen, strict=True)
@@ -168,6 +180,7 @@ class ContrastiveCallback(BaseCallback):
         self._began_at = self.num_timesteps, getattr(self.model, "_n_updates", None), self._head_steps
 
     def _on_rollout_start(self) -> None:
+        self._begun = True
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
         self._detach()
         self._flush(at_least=FLUSH_EVERY)
@@ -175,6 +188,7 @@ class ContrastiveCallback(BaseCallback):
             self._sharing.begin_rollout()
 
     def _on_step(self) -> bool:
+        check_begun(self, self._begun)
         if isinstance(self._windows, ReplayWindows):
             self._windows.note_step()
         if self._sharing is not None:
@@ -195,6 +209,13 @@ class ContrastiveCallback(BaseCallback):
             self._sharing.attach()
         for injection in self._injections:
             injection.attach()
+        if not self._warned_of_new_networks and not still_trained(self.model, self._sites):
+            self._warned_of_new_networks = True
+            warnings.warn(
+                "The networks or optimisers of this model were made anew in the midst of learn(), and its heads train the old "
+                "ones: begin a new learn(reset_num_timesteps=False) after such a change.",
+                stacklevel=2,
+            )
 
     def _on_training_end(self) -> None:
         self._detach()
@@ -230,16 +251,26 @@ class ContrastiveCallback(BaseCallback):
 
     def _warn_of_no_updates(self) -> None:
         steps, updates, head_steps = self._began_at
-        if updates is None or self.num_timesteps == steps:
+        made = self.num_timesteps - steps
+        if updates is None or made == 0 or self._head_steps != head_steps:
             return
-        if self.model._n_updates == updates and self._head_steps == head_steps:
+        if self.model._n_updates == updates:
             starts = getattr(self.model, "learning_starts", 0)
             after = f" before {starts} steps (its learning_starts)" if starts else " before its first rollout is full"
-            warnings.warn(
-                f"No head made a step in this learn(), for the agent itself was not updated in its "
-                f"{self.num_timesteps - steps} steps; {type(self.model).__name__} does not learn{after}: train for longer.",
-                stacklevel=2,
+            why = (
+                f"the agent itself was not updated in its {made} steps; {type(self.model).__name__} does not learn{after}: "
+                "train for longer."
             )
+        elif self.num_timesteps < self.settings.start:
+            why = f"start is {self.settings.start}, and it ended after {self.num_timesteps} steps."
+        elif any(injection.starved for injection in self._injections) or self.settings.every > self.model._n_updates - updates:
+            return
+        else:
+            why = (
+                "no gradient of the agent's came to the encoder: it is frozen, or the policy detaches its features. "
+                "gradient='separate' trains an encoder without one."
+            )
+        warnings.warn(f"No head made a step in this learn(), for {why}", stacklevel=2)
 
     def _warn_of_no_windows(self) -> None:
         for name in self.settings.weights:
@@ -251,30 +282,12 @@ class ContrastiveCallback(BaseCallback):
                 )
 
     def _detach(self) -> None:
-        for injection in self._injections:
-            injection.detach()
-        for part in (self._tie, self._sharing, self._augmentation):
-            if part is not None:
-                part.detach()
+        detach_all([*self._injections, self._tie, self._sharing, self._augmentation])
 
     def _flush(self, at_least: int) -> None:
         for role, monitors in self._monitors.items():
             if monitors.steps >= at_least:
                 monitors.flush(self.logger, self.heads[role], self.num_timesteps)
-
-    def _collect(self) -> dict[str, Any]:
-        assert self._windows is not None
-        heads = {
-            role: {"signature": self.settings.signature(head), "state": head.state_dict()} for role, head in self.heads.items()
-        }
-        updates = [injection.updates for injection in self._injections]
-        assert self._augmentation is not None
-        return {
-            "heads": heads,
-            "updates": updates,
-            "windows": self._windows.state_dict(),
-            "augmentation": self._augmentation.state_dict(),
-        }
 
     def _restore(self, stored: dict[str, Any] | None) -> None:
         if stored is None:
@@ -297,3 +310,26 @@ class ContrastiveCallback(BaseCallback):
         if len(stored["updates"]) == len(self._injections):
             for injection, updates in zip(self._injections, stored["updates"], strict=True):
                 injection.updates = updates
+
+
+def collect_state(
+    settings: HeadSettings,
+    heads: Mapping[str, Head],
+    injections: Sequence[Injection],
+    windows: RolloutWindows | ReplayWindows,
+    augmentation: AugmentationDriver,
+) -> dict[str, Any]:
+    """What a model's zip keeps of its heads, as nested dicts of tensors and plain numbers."""
+    return {
+        "heads": {role: {"signature": settings.signature(head), "state": head.state_dict()} for role, head in heads.items()},
+        "updates": [injection.updates for injection in injections],
+        "windows": windows.state_dict(),
+        "augmentation": augmentation.state_dict(),
+    }
+
+
+def detach_all(parts: Iterable[Any]) -> None:
+    """Take away the hooks of each part that is there."""
+    for part in parts:
+        if part is not None:
+            part.detach()

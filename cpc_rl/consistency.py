@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.guard import Guard
-from cpc_rl.head import own_randomness
+from cpc_rl.head import has_gradient, own_randomness
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.weak_hooks import weak_hook
+from cpc_rl.weak_hooks import ModuleHook, weak_hook
 
 
 class ConsistencyInjection:
@@ -42,7 +42,7 @@ class ConsistencyInjection:
         """Put the hooks in place; once, however often it is called."""
         if self._handles:
             return
-        self._handles.append(_extractor(self.policy).register_forward_pre_hook(self._keep))
+        self._handles.append(_extractor(self.policy).register_forward_pre_hook(ModuleHook(self._keep)))
         on_gradient = weak_hook(self._on_gradient)
         self._handles += [p.register_hook(partial(on_gradient, p)) for p in self.parameters]
         self._handles.append(self.policy.optimizer.register_step_post_hook(self._after_step))
@@ -59,7 +59,7 @@ class ConsistencyInjection:
             self._minibatch = inputs[0]
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
-        if self.guard.busy or self._minibatch is None or parameter.grad is not None:
+        if self.guard.busy or self._minibatch is None or has_gradient(parameter):
             return None
         if not self.alive():
             self.detach()

@@ -53,6 +53,7 @@ class Encoder(nn.Module):
         self.is_dict = isinstance(observation_space, spaces.Dict)
         self._recording: Recording | None = None
         self._scratch: dict[str, Tensor] = {}
+        self._running = IMAGE  # the entry whose extractor makes a pass
         self.view_dims = {key: self._output_size(key) for key in self.extractors}
         self.features_dim = sum(self.view_dims.values())
 
@@ -109,13 +110,13 @@ class Encoder(nn.Module):
         :raises ValueError: if an extractor has no convolution
         """
         seen: dict[str, Tensor] = {}
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen[self._running] = output
+
         with ExitStack() as hooks:
-            for key, extractor in self.extractors.items():
-
-                def keep(module: nn.Module, inputs: Any, output: Tensor, key: str = key) -> None:
-                    seen[key] = output
-
-                hooks.callback(map_module(extractor).register_forward_hook(keep).remove)
+            for module in dict.fromkeys(map(map_module, self.extractors.values())):  # entries may have one extractor in common
+                hooks.callback(module.register_forward_hook(keep).remove)
             if any(getattr(module, "_compiled_call_impl", None) is not None for module in self.modules()):
                 # A graph that was compiled before knows no hook, and would not be made anew for one.
                 hooks.enter_context(torch.compiler.set_stance("force_eager"))
@@ -140,6 +141,7 @@ class Encoder(nn.Module):
         outputs = {}
         for key, image in self.images(observations).items():
             preprocessed = self._preprocessed(key, image)
+            self._running = key
             with augmentation_off(self.extractors[key]):
                 output = self.extractors[key](preprocessed).flatten(1)
             scratch = self._scratch.get(key)

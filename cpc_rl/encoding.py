@@ -89,7 +89,8 @@ def write_encoder(
         "observation_space": str(observation_space),
         "normalize_images": normalize_images,
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in extractor.state_dict().items()}
+    # Copies, for extractors of two entries may be one module, and a file holds no tensor under two names.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in extractor.state_dict().items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as temporary:
         save_file(tensors, temporary, metadata={"cpc_rl": json.dumps(description, default=repr)})

@@ -94,6 +94,8 @@ class Head:
     ) -> None:
         self.terms, self.encoder, self.separate = dict(terms), encoder, separate
         self.encoder_parameters = [p for p in encoder.parameters() if p.requires_grad]
+        if not self.encoder_parameters:
+            raise ValueError("A head trains the encoder, and all parameters of this one have requires_grad=False.")
         self.parameters = [p for term in self.terms.values() for p in term.parameters]
         self.device = self.encoder_parameters[0].device
         self.window_generator = torch.Generator().manual_seed(seed)
@@ -160,10 +162,9 @@ class Head:
         encoder: dict[nn.Parameter, Tensor] = {}
         if at_outputs:
             given_out = [coef * g for _, g in at_outputs]
-            found = torch.autograd.grad(
-                [z for z, _ in at_outputs], self.encoder_parameters, grad_outputs=given_out, allow_unused=True
-            )
-            encoder = {p: g for p, g in zip(self.encoder_parameters, found, strict=True) if g is not None}
+            trained = [p for p in self.encoder_parameters if p.requires_grad]  # some may have been frozen since
+            found = torch.autograd.grad([z for z, _ in at_outputs], trained, grad_outputs=given_out, allow_unused=True)
+            encoder = {p: g for p, g in zip(trained, found, strict=True) if g is not None}
         return AuxiliaryGradient(encoder, anchors, head, (name,)), metrics
 
     def step(self, gradient: AuxiliaryGradient) -> None:
@@ -225,6 +226,11 @@ def _term_state(term: Term) -> dict[str, Any]:
         "balance": term.balance.state_dict(),
         "generator": term.objective.generator.get_state(),
     }
+
+
+def has_gradient(parameter: nn.Parameter) -> bool:
+    """Whether a backward pass has left something since ``zero_grad()``, which takes a gradient away or fills it with zeros."""
+    return parameter.grad is not None and bool(parameter.grad.any())
 
 
 @contextmanager

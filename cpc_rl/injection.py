@@ -12,11 +12,12 @@ from torch.utils.hooks import RemovableHandle
 from cpc_rl.attachment import Site
 from cpc_rl.feature_map import map_module
 from cpc_rl.guard import Guard
-from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms
+from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms, has_gradient
+from cpc_rl.minibatch import Rows
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 from cpc_rl.shared_pass import SharedPass
-from cpc_rl.weak_hooks import weak_hook
+from cpc_rl.weak_hooks import ModuleHook, weak_hook
 
 
 class Injection:
@@ -25,7 +26,7 @@ class Injection:
     auxiliary one before it is accumulated, so the algorithm's own clipping acts on the sum. Separate mode: the head's
     optimiser moves the encoder right after the algorithm's has.
 
-    Only the first backward pass after a ``zero_grad()`` counts (the parameter's ``.grad`` is ``None`` then): SAC and
+    Only the first backward pass after a ``zero_grad()`` counts (the parameter's ``.grad`` is ``None`` or zero then): SAC and
     TD3 send the actor's gradient through the critic's encoder as well, and throw it away.
 
     :param site: the encoder and its optimisers
@@ -74,16 +75,18 @@ class Injection:
         """Put the hooks in place; once, however often it is called."""
         if self._handles:
             return
-        parameters = self.head.encoder_parameters
+        parameters = [p for p in self.head.encoder_parameters if p.requires_grad]
+        if not parameters:  # frozen by the user since: a joint head rests, and one of its own step has nothing to move
+            return
         if self.shared_pass is not None:
             self._handles += self.shared_pass.hooks(self.guard)
         if self.rl_norm:
             local = [term.objective.local for term in self.head.terms.values()]
-            for extractor in self.site.encoder.extractors.values():
+            for extractor in dict.fromkeys(self.site.encoder.extractors.values()):  # entries may share one
                 if not all(local):
-                    self._handles.append(extractor.register_forward_hook(partial(self._watch, "features")))
+                    self._handles.append(extractor.register_forward_hook(ModuleHook(partial(self._watch, "features"))))
                 if self._reads_maps:
-                    self._handles.append(map_module(extractor).register_forward_hook(partial(self._watch, "maps")))
+                    self._handles.append(map_module(extractor).register_forward_hook(ModuleHook(partial(self._watch, "maps"))))
             hooked = parameters[:1] if self.head.separate else parameters
             on_gradient = weak_hook(self._on_gradient)
             self._handles += [p.register_hook(partial(on_gradient, p)) for p in hooked]
@@ -100,28 +103,30 @@ class Injection:
     def _watch(self, place: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if self.guard.busy or not output.requires_grad:
             return
+        shares = place == "features" and self.shared_pass is not None
+        rows = self.shared_pass.rows_of(inputs[0]) if shares and self.shared_pass is not None else None
         # A hook that held the output itself would keep it alive: the two would refer to each other.
-        output.register_hook(partial(self._output_hook, place, output.detach()))
+        output.register_hook(partial(self._output_hook, place, rows, output.detach()))
 
-    def _on_output_gradient(self, place: str, output: Tensor, gradient: Tensor) -> Tensor | None:
+    def _on_output_gradient(self, place: str, rows: Rows | None, output: Tensor, gradient: Tensor) -> Tensor | None:
         self._squared_norms[place].append(gradient.square().sum())
-        if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
+        if rows is None or self.shared_pass is None or self.guard.busy or not self.alive():
             return None
         if self._later_pass():
             return None
-        together = self._share(self.shared_pass, output, gradient)
+        together = self._share(self.shared_pass, rows, output, gradient)
         if together is not None and self._reads_maps:
             self._own_part = torch.linalg.vector_norm(gradient) / torch.linalg.vector_norm(together).clamp(min=1e-12)
         return together
 
     def _later_pass(self) -> bool:
         """Whether this backward pass is not the first one since ``zero_grad()``."""
-        return self.head.encoder_parameters[0].grad is not None
+        return has_gradient(next(p for p in self.head.encoder_parameters if p.requires_grad))
 
-    def _share(self, shared_pass: SharedPass, output: Tensor, gradient: Tensor) -> Tensor | None:
+    def _share(self, shared_pass: SharedPass, rows: Rows, output: Tensor, gradient: Tensor) -> Tensor | None:
         """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
         names = tuple(name for name in self._begin() if self.head.terms[name].shares)
-        batch = shared_pass.batch(self.head, names, output) if names else None
+        batch = shared_pass.batch(self.head, names, rows, output) if names else None
         if batch is None:
             return None
         norms = Norms(features=torch.linalg.vector_norm(gradient))
@@ -135,7 +140,7 @@ class Injection:
         if not self.alive():
             self.detach()
             return None
-        if parameter.grad is not None:
+        if has_gradient(parameter):
             self._take_norms()
             return None
         if self.head.separate:

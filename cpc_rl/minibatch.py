@@ -26,6 +26,8 @@ class Rows(NamedTuple):
     """``next_observations`` of the batch are one step ahead (not so with n-step returns)."""
     observations: Any
     """As the algorithm got them, ``(n_padded, *obs)``."""
+    next_observations: Any = None
+    """Likewise, of a replay buffer."""
 
 
 class WatchedSamples:
@@ -76,6 +78,7 @@ class Minibatches:
 
     def draw(
         self,
+        rows: Rows,
         horizon: int,
         device: torch.device,
         keys: tuple[str, ...] | None,
@@ -83,12 +86,11 @@ class Minibatches:
         only: Sequence[int] | None = None,
     ) -> Windows:
         """
-        The windows that begin at the first ``count`` transitions of the latest minibatch.
+        The windows that begin at the first ``count`` transitions of a minibatch.
 
+        :param rows: the minibatch, as :attr:`latest` had it
         :param only: the frames whose observations are needed, see :func:`cpc_rl.gathering.gather_windows`
         """
-        rows = self.latest
-        assert rows is not None
         # A window of one frame needs no gathering: the algorithm has the observations.
         at_hand = only != () and horizon == 0 and isinstance(rows.observations, torch.Tensor)
         only = () if at_hand else only
@@ -127,7 +129,7 @@ class Minibatches:
         one_step = getattr(self.buffer, "n_steps", 1) == 1
         if not self.works:
             return None
-        return Rows(batch_inds, env, None, len(batch_inds), one_step, samples.observations)
+        return Rows(batch_inds, env, None, len(batch_inds), one_step, samples.observations, samples.next_observations)
 
     def _check(self, batch_inds: Ints, env: Ints, samples: Any) -> None:
         """Once, whether the transitions are those that we think: another kind of buffer may draw in another way."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.trajectories import Ints
+from cpc_rl.weak_hooks import ModuleHook
 
 
 class RolloutFeatures:
@@ -39,8 +40,8 @@ class RolloutFeatures:
         self.end()
         self._all = None
         self._steps.clear()
-        self._handles.append(self.extractor.register_forward_hook(self._keep))
-        self._handles.append(self.value_net.register_forward_hook(self._promote))
+        self._handles.append(self.extractor.register_forward_hook(ModuleHook(self._keep)))
+        self._handles.append(self.value_net.register_forward_hook(ModuleHook(self._promote)))
 
     def note_step(self) -> None:
         """A step was made; the agent's last pass was that of its observation."""

@@ -14,6 +14,11 @@ from cpc_rl.shared_pass import SharedPass, is_joined, matching_target
 from cpc_rl.spare_backward import SpareBackward
 
 
+def has_stock_update(model: BaseAlgorithm) -> bool:
+    """Whether ``train()`` is Stable-Baselines3's or sb3-contrib's own, whose order of passes and steps is known."""
+    return type(model).train.__module__.partition(".")[0] in ("stable_baselines3", "sb3_contrib")  # type: ignore[attr-defined]
+
+
 class Sharing:
     """
     Makes the shared passes, and switches what watches the model on and off with its rollouts and updates.
@@ -44,7 +49,7 @@ class Sharing:
         self.rollouts: list[RolloutFeatures] = []
         self.spare: SpareBackward | None = None
         critics = [site for site in sites if site.role == "critic" and len(set(map(id, site.optimizers))) == 1]
-        if len(sites) > 1 and critics and isinstance(windows, ReplayWindows):
+        if len(sites) > 1 and critics and isinstance(windows, ReplayWindows) and has_stock_update(model):
             self.spare = SpareBackward(critics[0].extractor, critics[0].optimizers[0], self.minibatches, alive)
 
     def shared_pass(self, site: Site, head: Head) -> SharedPass | None:

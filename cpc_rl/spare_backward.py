@@ -8,13 +8,14 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.minibatch import Minibatches, Rows
+from cpc_rl.weak_hooks import ModuleHook
 
 
 class SpareBackward:
     """
     Spares it. After the critic's step the actor's loss runs through the critic once more, on the same minibatch; the gradient
     that it leaves at the critic's encoder is erased before the next step. Detached there, all steps stay what they were, to
-    the bit.
+    the bit. (Those of stock updates. A subclass may step twice on a minibatch, or put a loss of its own after the step.)
 
     :param critic_extractor: the critic's features extractor, which no other optimiser than the critic's trains
     :param optimizer: the critic's
@@ -33,7 +34,7 @@ class SpareBackward:
     def attach(self) -> None:
         """Put the hooks in place, before those that look at the features."""
         if not self._handles:
-            self._handles.append(self.extractor.register_forward_hook(self._cut))
+            self._handles.append(self.extractor.register_forward_hook(ModuleHook(self._cut)))
             self._handles.append(self.optimizer.register_step_post_hook(self._note))
 
     def detach(self) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from cpc_rl.attachment import Site, find_sites, is_trpo, outermost_extractors, target_extractors
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.head import Head
+from cpc_rl.persistence import check_begun
 from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps
 
 Train = Literal["fine-tune", "frozen"]
@@ -61,7 +62,7 @@ class TransferCallback(BaseCallback):
         super().__init__(verbose)
         self.train: Train = train
         self.unfreeze_at, self.lr_scale = unfreeze_at, lr_scale
-        self._owed = False
+        self._owed = self._begun = False
         self._was_frozen = False
         self._freeze: Freeze | None = None
         self._scaled: list[ScaledSteps] = []
@@ -80,7 +81,7 @@ class TransferCallback(BaseCallback):
         return self.lr_scale == 1 and (self.train == "fine-tune" or self.unfreeze_at == 0)
 
     def _init_callback(self) -> None:
-        self._owed = False
+        self._begun = self._owed = False
         self._detach()  # an interrupted learn() calls no on_training_end
         token = self.model.start_time
 
@@ -109,10 +110,12 @@ class TransferCallback(BaseCallback):
             scaled.attach()
 
     def _on_rollout_start(self) -> None:
+        self._begun = True
         # Like a head's, hooks on modules stand only while train() runs, so that an exception in the env leaves none.
         self._detach_from_modules()
 
     def _on_step(self) -> bool:
+        check_begun(self, self._begun or self.idle)
         return True
 
     def _on_rollout_end(self) -> None:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.image_extractor import ImageExtractor
+from cpc_rl.weak_hooks import ModuleHook
 
 Alive = Callable[[], bool]
 
@@ -32,7 +33,6 @@ class Freeze:
         if self._handles:
             return
 
-        # Functions and no methods: a momentum copy of a module copies its hooks, and with a method all that it belongs to.
         def rest(module: nn.Module, inputs: Any) -> None:
             if not self.alive():
                 self.detach()
@@ -46,7 +46,10 @@ class Freeze:
             return output.detach() if self.alive() else None
 
         for module in self.modules:
-            self._handles += [module.register_forward_pre_hook(rest), module.register_forward_hook(cut)]
+            self._handles += [
+                module.register_forward_pre_hook(ModuleHook(rest)),
+                module.register_forward_hook(ModuleHook(cut)),
+            ]
 
     def detach(self) -> bool:
         """Take the hooks away. Return whether there were any."""
@@ -130,7 +133,7 @@ class ScaledAssignments:
             else:
                 self._remove()
 
-        self._handles = [module.register_forward_pre_hook(catch) for module in self.modules]
+        self._handles = [module.register_forward_pre_hook(ModuleHook(catch)) for module in self.modules]
 
     def detach(self) -> None:
         """Scale what was assigned last, and take the hooks away; harmless if there is none."""

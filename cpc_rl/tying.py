@@ -32,9 +32,12 @@ class Tie:
             )
         self.buffers = list(zip(actor.buffers(), critic.buffers(), strict=True))
         self.held = False
+        self.trained = [mine.requires_grad for mine, _ in self.pairs]  # while it does not hold
         self._handle: RemovableHandle | None = None
 
     def attach(self) -> None:
+        if not self.held:
+            self.trained = [mine.requires_grad for mine, _ in self.pairs]
         for mine, theirs in self.pairs:
             mine.data = theirs.data
             mine.grad = None
@@ -51,9 +54,9 @@ class Tie:
             self._handle = None
         if not self.held:
             return
-        for mine, theirs in self.pairs:
+        for (mine, theirs), trained in zip(self.pairs, self.trained, strict=True):
             mine.data = theirs.data.clone()
-            mine.requires_grad_(True)
+            mine.requires_grad_(trained)
         for statistics, of_critic in self.buffers:
             statistics.data = of_critic.data.clone()
         self.held = False

@@ -1,4 +1,4 @@
-"""Hooks that do not outlast what they are for: on tensors, without keeping their owner alive, and on modules."""
+"""Hooks that do not outlast what they are for: on tensors, without keeping their owner alive, and on modules and no copies."""
 
 import weakref
 from collections.abc import Callable
@@ -27,15 +27,41 @@ def weak_hook(method: Callable[..., Tensor | None]) -> Callable[..., Tensor | No
     return call
 
 
+class ModuleHook:
+    """
+    A hook on a module that its copies and pickles are without: others may copy or send a policy in the midst of ``learn()``,
+    for self-play or to evaluate it elsewhere, and whatever a hook belongs to would come along.
+
+    :param function: called with what the hook is given
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *given: Any) -> Any:
+        return self.function(*given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ModuleHook":
+        return ModuleHook(_nothing)
+
+    def __reduce__(self) -> tuple[type["ModuleHook"], tuple[Callable[..., None]]]:
+        return ModuleHook, (_nothing,)
+
+
+def _nothing(*given: Any) -> None:
+    """The hook of a copy."""
+
+
 def ends_itself(module: nn.Module, alive: Callable[[], bool], end: Callable[[], None]) -> RemovableHandle:
     """
     Put a hook before a module's passes that calls ``end`` at the first one for which ``alive`` is false any more: what an
     interrupted update left on a model goes so before the next ``learn()`` uses it.
     """
 
-    # A function and no method: a momentum copy copies its module's hooks, and with a method all that it belongs to.
     def look(module: nn.Module, inputs: Any) -> None:
         if not alive():
             end()
 
-    return module.register_forward_pre_hook(look)
+    return module.register_forward_pre_hook(ModuleHook(look))
