@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from inspect import signature
 
 from agents.algorithms import find_algorithm
-from agents.arms import parse_arm, spell_objectives
+from agents.arms import Arm, parse_arm
 from agents.configuration import RunConfiguration
 from agents.run import Machine, try_out
 
@@ -30,12 +30,20 @@ def remarks(configurations: Sequence[RunConfiguration]) -> list[str]:
     if starts >= timesteps:
         said.append(f"Nothing will be learnt in {timesteps:,} steps: {recipe.algorithm}'s recipe begins after {starts:,}.")
     arms = [parse_arm(each.plain_arm, recipe.objective) for each in configurations]
-    matched = {arm.matched for arm in arms if arm.compute}
-    heads = dict.fromkeys(arm.objectives for arm in arms if arm.objectives and not arm.shuffled)
-    missed = [spell_objectives(head) for head in heads if head not in matched]
-    if matched and missed:
+    controls = [arm for arm in arms if arm.compute]
+    missed = dict.fromkeys(
+        ",".join(name for name, _ in arm.objectives)
+        for arm in arms
+        if arm.objectives and not arm.shuffled and not any(_matches(control, arm) for control in controls)
+    )
+    if controls and missed:
         said.append(
             f"No arm of these makes up for the time that {' and '.join(missed)} would take: "
             f"{' and '.join(f'compute+{head}' for head in missed)} would, as compute does for the recipe's {recipe.objective}."
         )
     return said
+
+
+def _matches(control: Arm, arm: Arm) -> bool:
+    """Whether one that trains longer makes up for another's objectives, and augments no more than it does."""
+    return control.matched == tuple(name for name, _ in arm.objectives) and control.augment_rl <= arm.augment_rl

@@ -24,7 +24,7 @@ class Arm:
     :param augment_rl: augment the batches of the reinforcement learning
     :param shuffled: give the objectives wrong positives
     :param compute: no objective, but as much more training as one would cost in time
-    :param matched: weight by objective; those whose time ``compute`` makes up for
+    :param matched: names of the objectives whose time ``compute`` makes up for; weights take none
     """
 
     name: str
@@ -32,7 +32,7 @@ class Arm:
     augment_rl: bool = False
     shuffled: bool = False
     compute: bool = False
-    matched: tuple[tuple[str, float], ...] = ()
+    matched: tuple[str, ...] = ()
 
 
 def parse_arm(text: str, default_objective: str) -> Arm:
@@ -61,12 +61,13 @@ def parse_arm(text: str, default_objective: str) -> Arm:
     if alone:
         last = default_objective if shuffled or compute else ""
     objectives = _read_weights(last, text) if last or not alone else ()
-    spelled = spell_objectives(objectives)
-    if compute and spelled == default_objective:
-        spelled = ""  # the recipe's own objective is what compute means
-    words = [*(prefix for prefix in PREFIXES if prefix in prefixes), *([spelled] if spelled else [])]
-    trained, matched = ((), objectives) if compute else (objectives, ())
-    return Arm("+".join(words), trained, augment_rl, shuffled, compute, matched)
+    words = [prefix for prefix in PREFIXES if prefix in prefixes]
+    if compute:
+        matched = tuple(name for name, _ in objectives)
+        words += [",".join(matched)] if matched != (default_objective,) else []  # which is what compute alone means
+        return Arm("+".join(words), (), augment_rl, compute=True, matched=matched)
+    words += [spell_objectives(objectives)] if objectives else []
+    return Arm("+".join(words), objectives, augment_rl, shuffled)
 
 
 def spell_objectives(objectives: Sequence[tuple[str, float]]) -> str:

@@ -73,7 +73,7 @@ def measure_compute_ratio(recipe: Recipe, arm: Arm, vec_env: VecEnv, seed: int, 
 
 def without_and_with_head(arm: Arm) -> tuple[Arm, Arm]:
     """The two arms whose updates' times give the ratio of an arm that trains more."""
-    return Arm("without", augment_rl=arm.augment_rl), Arm("with", arm.matched, augment_rl=arm.augment_rl)
+    return Arm("without", augment_rl=arm.augment_rl), Arm("with", tuple((name, 1.0) for name in arm.matched), arm.augment_rl)
 
 
 def _update_seconds(recipe: Recipe, arm: Arm, vec_env: VecEnv, seed: int, device: str) -> float:

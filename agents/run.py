@@ -205,8 +205,8 @@ def _start(
     }
     if arm.compute:
         names = [name for name in ("n_epochs", "gradient_steps") if hasattr(model, name)]
-        heads = ",".join(name for name, _ in arm.matched)
-        content["compute"] = {"ratio": round(ratio, 4), "head": heads, **{name: getattr(model, name) for name in names}}
+        more = {name: getattr(model, name) for name in names}
+        content["compute"] = {"ratio": round(ratio, 4), "head": ",".join(arm.matched), **more}
     if overwrite and folder.is_there():
         folder.move_aside()
     else:

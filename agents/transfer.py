@@ -98,8 +98,8 @@ def check_head_has_work(arm: Arm, recipe: Recipe, arguments: "Arguments") -> Non
     rests = arguments.encoder_train == "frozen" and for_good and not separate
     if arm.compute and rests:
         raise UserError(
-            "The arm 'compute' makes up for the time that a head takes, and while the encoder is frozen a joint head takes "
-            f"none: give an --unfreeze-at below {timesteps}, or take --objective none."
+            f"The arm {arm.name!r} makes up for the time that a head takes, and while the encoder is frozen a joint head "
+            f"takes none: give an --unfreeze-at below {timesteps}, or take --objective none."
         )
     if arm.objectives and rests:
         raise UserError(

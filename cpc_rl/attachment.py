@@ -120,16 +120,9 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
 
     :raises ValueError: if no part of it can be told to be for images
     """
-    if any("forward" in vars(part) for part in extractor.modules()):
-        raise ValueError(
-            f"A forward of {type(extractor).__name__} is an attribute of the object, as after extractor.forward = "
-            "torch.compile(extractor.forward). A copy of it would go on computing with the original's weights: call "
-            "extractor.compile() instead."
-        )
     if not isinstance(observation_space, spaces.Dict):
         if len(observation_space.shape or ()) != 3:
             raise ValueError(f"A head needs image observations of three dimensions, but the space is {observation_space}.")
-        _check_dtype(observation_space)
         return Encoder({IMAGE: extractor}, observation_space, normalize_images)
     parts = getattr(extractor, "extractors", {})
     named = parts.items() if isinstance(parts, Mapping | nn.ModuleDict) else ()
@@ -145,9 +138,18 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
             f"{type(extractor).__name__} has no trainable part in its `extractors` under the name of an image entry, as "
             "CombinedExtractor has, and a head that reads the whole of it could match samples by their vector entries."
         )
-    for key in images:
-        _check_dtype(observation_space[key])
     return Encoder(images, observation_space, normalize_images)
+
+
+def check_images(encoder: Encoder) -> None:
+    """
+    See that a head can read and augment what an encoder does.
+
+    :raises ValueError: its images are of other numbers than uint8 and floats
+    """
+    space = encoder.observation_space
+    for image in (space[key] for key in encoder.extractors) if isinstance(space, spaces.Dict) else (space,):
+        _check_dtype(image)
 
 
 def _check_dtype(space: spaces.Space) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from cpc_rl.attachment import Site, choose_sites, find_sites, is_trpo, still_trained
+from cpc_rl.attachment import Site, check_images, choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.guard import Guard
@@ -116,6 +116,8 @@ class ContrastiveCallback(BaseCallback):
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         self._sites = chosen = choose_sites(sites, self.encoder)
+        for site in chosen:
+            check_images(site.encoder)
         self._warned_of_new_networks = False
         self._windows = window_source(self.model, capacity=max(LEAST_HELD, 2 * self.settings.batch_size))
         self.heads, self._injections, self._monitors = {}, [], {}
@@ -261,15 +263,15 @@ class ContrastiveCallback(BaseCallback):
                 f"the agent itself was not updated in its {made} steps; {type(self.model).__name__} does not learn{after}: "
                 "train for longer."
             )
-        elif self.num_timesteps < self.settings.start:
-            why = f"start is {self.settings.start}, and it ended after {self.num_timesteps} steps."
-        elif any(injection.starved for injection in self._injections) or self.settings.every > self.model._n_updates - updates:
-            return
-        else:
+        elif any(injection.watched and not injection.reached for injection in self._injections):
             why = (
-                "no gradient of the agent's came to the encoder: it is frozen, or the policy detaches its features. "
-                "gradient='separate' trains an encoder without one."
+                "no gradient of the agent's came to the encoder, as where a policy detaches its features: "
+                "gradient='separate' trains an encoder by the head alone."
             )
+        elif self.settings.start > steps and not any(injection.watched for injection in self._injections):
+            why = f"start is {self.settings.start}, and from there to step {self.num_timesteps} the encoder was not updated."
+        else:
+            return
         warnings.warn(f"No head made a step in this learn(), for {why}", stacklevel=2)
 
     def _warn_of_no_windows(self) -> None:

@@ -42,7 +42,7 @@ class ConsistencyInjection:
         """Put the hooks in place; once, however often it is called."""
         if self._handles:
             return
-        self._handles.append(_extractor(self.policy).register_forward_pre_hook(ModuleHook(self._keep)))
+        self._handles.append(_extractor(self.policy).register_forward_pre_hook(ModuleHook(self._keep), with_kwargs=True))
         on_gradient = weak_hook(self._on_gradient)
         self._handles += [p.register_hook(partial(on_gradient, p)) for p in self.parameters]
         self._handles.append(self.policy.optimizer.register_step_post_hook(self._after_step))
@@ -54,9 +54,9 @@ class ConsistencyInjection:
         self._handles.clear()
         self._minibatch = self._additions = None
 
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         if not self.guard.busy and torch.is_grad_enabled():
-            self._minibatch = inputs[0]
+            self._minibatch = next(iter((*inputs, *named.values())))
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
         if self.guard.busy or self._minibatch is None or has_gradient(parameter):

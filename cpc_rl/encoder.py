@@ -121,6 +121,11 @@ class Encoder(nn.Module):
                 # A graph that was compiled before knows no hook, and would not be made anew for one.
                 hooks.enter_context(torch.compiler.set_stance("force_eager"))
             features = self._joined(self._outputs(observations))
+        if seen.keys() != self.extractors.keys():
+            raise ValueError(
+                "No pass through the last convolution was seen, so there is no feature map: where the extractor's forward was "
+                "assigned (extractor.forward = torch.compile(...)), call extractor.compile() instead."
+            )
         # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
         maps = {key: value.view_as(value) for key, value in seen.items()}
         if self._recording is not None and features.requires_grad:

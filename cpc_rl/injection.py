@@ -62,6 +62,9 @@ class Injection:
         self.updates = 0
         self.fed: set[str] = set()  # objectives that had windows, and that lacked them, in this learn()
         self.starved: set[str] = set()
+        self.watched = False  # a pass that could be differentiated was seen, and a gradient of the agent's, in this learn()
+        self.reached = False
+        self._given: set[nn.Parameter] = set()  # parameters that the update's first backward pass has come to
         self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
         self._output_hook = weak_hook(self._on_output_gradient)
@@ -99,20 +102,25 @@ class Injection:
         self._handles.clear()
         self._take_norms()
         self._pending = self._waiting = None
+        self._given.clear()
 
     def _watch(self, place: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if self.guard.busy or not output.requires_grad:
             return
-        shares = place == "features" and self.shared_pass is not None
-        rows = self.shared_pass.rows_of(inputs[0]) if shares and self.shared_pass is not None else None
+        self.watched = True
+        given = inputs[0] if inputs and place == "features" else None
         # A hook that held the output itself would keep it alive: the two would refer to each other.
-        output.register_hook(partial(self._output_hook, place, rows, output.detach()))
+        output.register_hook(partial(self._output_hook, place, given, output.detach()))
 
-    def _on_output_gradient(self, place: str, rows: Rows | None, output: Tensor, gradient: Tensor) -> Tensor | None:
+    def _on_output_gradient(self, place: str, given: Any, output: Tensor, gradient: Tensor) -> Tensor | None:
         self._squared_norms[place].append(gradient.square().sum())
-        if rows is None or self.shared_pass is None or self.guard.busy or not self.alive():
+        self.reached = True
+        if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
             return None
         if self._later_pass():
+            return None
+        rows = self.shared_pass.rows_of(given)
+        if rows is None:
             return None
         together = self._share(self.shared_pass, rows, output, gradient)
         if together is not None and self._reads_maps:
@@ -120,8 +128,8 @@ class Injection:
         return together
 
     def _later_pass(self) -> bool:
-        """Whether this backward pass is not the first one since ``zero_grad()``."""
-        return has_gradient(next(p for p in self.head.encoder_parameters if p.requires_grad))
+        """Whether this backward pass, which has come to no parameter yet, is not the first one since ``zero_grad()``."""
+        return bool(self._given) if self._waiting is not None else any(map(has_gradient, self.head.encoder_parameters))
 
     def _share(self, shared_pass: SharedPass, rows: Rows, output: Tensor, gradient: Tensor) -> Tensor | None:
         """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
@@ -140,11 +148,19 @@ class Injection:
         if not self.alive():
             self.detach()
             return None
-        if has_gradient(parameter):
+        # Once an update has begun, the gradients that are there may be of this very pass.
+        begun = self._waiting is not None
+        if self.head.separate:
+            later = has_gradient(parameter)
+        else:
+            later = parameter in self._given if begun else any(map(has_gradient, self.head.encoder_parameters))
+        if later:
             self._take_norms()
             return None
+        self.reached = True
         if self.head.separate:
             return None
+        self._given.add(parameter)
         self._run_waiting()
         addition = None if self._pending is None else self._pending.encoder.get(parameter)
         return None if addition is None else gradient + addition
@@ -159,6 +175,7 @@ class Injection:
         if self._pending is not None and self._pending.names:
             self.head.step(self._pending)
         self._pending = self._waiting = None
+        self._given.clear()
 
     def _begin(self) -> tuple[str, ...]:
         """The objectives whose turn has not come in this update."""

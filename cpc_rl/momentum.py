@@ -15,7 +15,17 @@ def momentum_copy(module: Module) -> Module:
     A deep copy of the module whose parameters take no gradient, without its forward hooks: they watch that module, and a bound
     method among them would take along whatever its object holds. Hooks before the forward pass stay, for they may make the
     weights (spectral normalisation).
+
+    :raises ValueError: a forward that was assigned would go on computing with the module's own weights
     """
+    for part in module.modules():
+        # Of a bound method the copy has its own, and so has what torch.compile makes of a module.
+        forward = vars(part).get("forward")
+        if forward is not None and not hasattr(part, "_orig_mod") and getattr(forward, "__self__", None) is not part:
+            raise ValueError(
+                f"The forward of {type(part).__name__} was assigned, as by extractor.forward = torch.compile(...), and "
+                "that of a momentum copy would compute with the original's weights: call extractor.compile() instead."
+            )
     without = {id(part._forward_hooks): OrderedDict[int, Any]() for part in module.modules()}
     return copy.deepcopy(module, without).requires_grad_(False)
 

@@ -22,7 +22,7 @@ def make_environment(env: str | None, factory: str | None = None, keywords: Mapp
     try:
         make: Callable[..., Any] = gymnasium.make if factory is None else _imported(factory)
         made = make(*([] if env is None else [env]), **(keywords or {}))
-    except (GymnasiumError, ModuleNotFoundError, TypeError) as error:
+    except (GymnasiumError, ImportError, TypeError) as error:
         named = repr(env) if factory is None else f"{env!r} of {factory}" if env is not None else f"of {factory}"
         raise ValueError(f"There is no environment {named} that can be made: {error}.") from error
     if not isinstance(made, gymnasium.Env):

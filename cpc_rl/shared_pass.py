@@ -56,7 +56,8 @@ class SharedPass:
     ) -> None:
         self.minibatches, self.target, self.joined, self.batch_size = minibatches, target, joined, batch_size
         self.rollout = rollout
-        self._next: tuple[Rows, Tensor] | None = None
+        self._passes_on: Rows | None = None
+        self._passes: list[tuple[Tensor, Tensor]] = []  # of the target's extractor during this minibatch: input and output
         self._looked = False  # since this learn() began: a loaded head's steps go on from anywhere
 
     def hooks(self, guard: Guard) -> list[RemovableHandle]:
@@ -64,8 +65,9 @@ class SharedPass:
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
             rows = self.minibatches.latest
-            if not guard.busy and rows is not None and is_of(inputs[0], rows.next_observations):
-                self._next = rows, output.detach()
+            if not guard.busy and rows is not None and inputs:
+                kept = self._passes if rows is self._passes_on else []
+                self._passes_on, self._passes = rows, [*kept, (inputs[0], output.detach())]
 
         return [] if self.target is None else [self.target.register_forward_hook(ModuleHook(keep))]
 
@@ -82,6 +84,11 @@ class SharedPass:
             return rows if is_of(given, rows.observations) else None
         first, second = given[: rows.n_padded], given[rows.n_padded :]
         return rows if is_of(first, rows.observations) and is_of(second, rows.next_observations) else None
+
+    def _target_features(self, rows: Rows) -> Tensor | None:
+        """What the target's extractor made of a minibatch's next observations."""
+        passes = self._passes if rows is self._passes_on else []
+        return next((output for given, output in passes if is_of(given, rows.next_observations)), None)
 
     def batch(self, head: Head, names: tuple[str, ...], rows: Rows, output: Tensor) -> Batch | None:
         """
@@ -102,8 +109,9 @@ class SharedPass:
         next_keys = None
         if rows.next_is_one_step and self.joined:
             next_keys = features[rows.n_padded : rows.n_padded + count]
-        elif rows.next_is_one_step and self._next is not None and self._next[0] is rows:
-            next_keys = self._next[1].flatten(1)[:count]
+        elif rows.next_is_one_step and self.target is not None:
+            following = self._target_features(rows)
+            next_keys = None if following is None else following.flatten(1)[:count]
         elif self.rollout is not None:
             next_keys = self.rollout.after(rows.indices[:count])
         shared = Shared(features[places], next_keys)

@@ -15,9 +15,18 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureC
 from stable_baselines3.ppo import CnnPolicy
 from torch import nn
 
-from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor, TransferCallback, load_encoder, save_encoder
+from cpc_rl import (
+    AugmentationCallback,
+    ContrastiveCallback,
+    NatureExtractor,
+    TransferCallback,
+    encode,
+    load_encoder,
+    save_encoder,
+)
 from cpc_rl.attachment import find_sites
 from cpc_rl.persistence import stored_state
+from cpc_rl.weak_hooks import _nothing
 from tests.algorithms import hooks_left, make_model, steps
 
 AUGMENTED = {
@@ -40,6 +49,22 @@ def test_one_callback_on_two_models_keeps_their_heads_apart():
     again = ContrastiveCallback("curl", batch_size=4)
     first.learn(64, callback=again)
     assert again.heads["shared"].steps == 16
+
+
+def test_a_callback_that_moved_on_leaves_nothing_of_an_interrupted_update(monkeypatch):
+    callback = ContrastiveCallback("curl", batch_size=4)
+    first, second = make_model("PPO"), make_model("PPO")
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("in the midst of the update")
+
+    monkeypatch.setattr(first.policy.optimizer, "step", broken)
+    with pytest.raises(RuntimeError, match="midst"):
+        first.learn(64, callback=callback)
+    monkeypatch.undo()
+    assert hooks_left(first) > 0
+    second.learn(64, callback=callback)
+    assert hooks_left(first) == hooks_left(second) == 0
 
 
 def test_a_learn_with_augmentation_alone_keeps_the_head():
@@ -90,8 +115,10 @@ def test_copies_of_a_policy_do_without_the_hooks(callback, name, at):
     model.learn(steps(name), callback=[CALLBACKS[callback](), snapshot])
     assert hooks_left(model) == 0
     taken = snapshot.copies[0]
+    hooks = [hook for part in taken.modules() for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())]
+    assert all(hook.function is _nothing for hook in hooks)
     loss = sum(output.sum() for output in _passes(taken))
-    loss.backward()  # what is frozen in the model is not so in the copy, and nobody's head steps
+    loss.backward()  # what is frozen in the model is not so in the copy
     extractors = [module for module in taken.modules() if isinstance(module, NatureExtractor)]
     assert any(p.grad is not None for extractor in extractors for p in extractor.parameters())
 
@@ -190,10 +217,56 @@ def test_extractors_that_no_head_can_train_are_refused_with_a_reason():
     model = PPO(OwnOptimizer, make_model("PPO").get_env(), n_steps=32, batch_size=16)
     with pytest.raises(ValueError, match=r"No optimiser of this PPO's policy, .* holds the parameters"):
         model.learn(32, callback=ContrastiveCallback("curl", batch_size=4))
+
+
+def test_a_forward_that_was_assigned_is_refused_where_it_does_harm_alone(tmp_path):
     model = make_model("PPO")
-    model.policy.features_extractor.forward = torch.compile(model.policy.features_extractor.forward, backend="eager")
-    with pytest.raises(ValueError, match=r"call extractor.compile\(\) instead"):
-        model.learn(32, callback=ContrastiveCallback("atc", batch_size=4))
+    extractor = model.policy.features_extractor
+    extractor.forward = torch.compile(extractor.forward, backend="eager")
+    for objective in ("atc", "stdim"):  # one copies the extractor, one looks into it
+        with pytest.raises(ValueError, match=r"call extractor.compile\(\) instead"):
+            model.learn(32, callback=ContrastiveCallback(objective, batch_size=4))
+    assert encode(model, np.zeros((1, 36, 36, 3), np.uint8)).shape == (1, 32)
+    save_encoder(model, tmp_path / "e.safetensors")
+    callback = ContrastiveCallback("cpc", batch_size=4)
+    model.learn(32, callback=callback)
+    assert callback.heads["shared"].steps == 4
+
+
+class Chosen(NatureCNN):
+    """With a forward that is chosen when it is made, and a part that is compiled."""
+
+    def __init__(self, observation_space, features_dim=32):
+        super().__init__(observation_space, features_dim)
+        self.cnn = torch.compile(self.cnn, backend="eager")
+        self.forward = self.other
+
+    def other(self, observations):
+        return self.linear(self.cnn(observations))
+
+
+class ByName(CnnPolicy):
+    """Calls its extractor with a keyword."""
+
+    def extract_features(self, obs, features_extractor=None):
+        return self.features_extractor(observations=obs.float() / 255)
+
+
+@pytest.mark.parametrize("objective", ["curl", "cpc"])
+def test_extractors_of_other_makes_train_as_usual(objective):
+    counts = []
+    for kind in ("plain", "chosen", "compiled", "by name"):
+        kwargs = {"features_extractor_class": Chosen} if kind == "chosen" else {}
+        model = make_model("PPO", policy_kwargs=kwargs)
+        if kind == "by name":
+            kwargs = {"features_extractor_kwargs": {"features_dim": 32}}
+            model = PPO(ByName, model.get_env(), n_steps=32, batch_size=16, n_epochs=2, policy_kwargs=kwargs)
+        if kind == "compiled":
+            model.policy.features_extractor.compile(backend="eager", fullgraph=True)
+        callback = ContrastiveCallback(objective, batch_size=4)
+        model.learn(64, callback=callback)
+        counts.append(callback.heads["shared"].steps)
+    assert counts == [8] * 4
 
 
 def test_a_plain_learn_warns_of_nothing():

@@ -90,6 +90,55 @@ def test_a_pass_is_known_by_its_pixels():
         assert not is_of(other, images)
 
 
+class SwitchedOff(NatureExtractor):
+    """With a part that gets a gradient of exactly 0."""
+
+    def __init__(self, observation_space, features_dim=32):
+        super().__init__(observation_space, features_dim)
+        self.gate = torch.nn.Parameter(torch.zeros(1))
+        self.branch = torch.nn.Linear(features_dim, features_dim)
+
+    def forward(self, observations):
+        features = super().forward(observations)
+        return features + 0 * self.gate * self.branch(features)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("share", [True, False])
+def test_gradients_of_zero_begin_no_update_of_their_own(share, every):
+    """SAC's actor sends a gradient through the critic's encoder after the critic's step."""
+    kwargs = {"features_extractor_class": SwitchedOff, "net_arch": [16]}
+    model = make_model("SAC", policy_kwargs=kwargs)
+    callback = ContrastiveCallback("curl", batch_size=4, share_passes=share, every=every)
+    model.learn(40, callback=callback)
+    (injection,) = callback._injections
+    assert injection.updates == model._n_updates == 16 and callback.heads["critic"].steps == 16 // every
+
+
+def test_features_of_an_earlier_minibatch_are_not_taken_for_the_newest_ones():
+    model = make_model("DQN")
+    callback = ContrastiveCallback("curl", batch_size=4)
+    seen = []
+
+    class Look(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_end(self):
+            shared = callback._injections[0].shared_pass
+            if self.num_timesteps < 30:
+                return
+            model.replay_buffer.sample(8)
+            rows = shared.minibatches.latest
+            output = torch.zeros(rows.n_padded, 32)
+            assert shared.batch(callback.heads["shared"], ("curl",), rows, output) is not None
+            model.replay_buffer.sample(8)
+            seen.append(shared.batch(callback.heads["shared"], ("curl",), rows, output))
+
+    model.learn(32, callback=[callback, Look()])
+    assert seen and all(batch is None for batch in seen)
+
+
 class TwiceSAC(SAC):
     """Two steps of the critic on each minibatch."""
 
@@ -157,12 +206,12 @@ def test_an_agent_that_sends_no_gradient_is_told():
     env = make_model("PPO").get_env()
     kwargs = {"features_extractor_class": NatureExtractor, "features_extractor_kwargs": {"features_dim": 32}}
     model = PPO(Detached, env, n_steps=32, batch_size=16, n_epochs=2, policy_kwargs=kwargs)
-    with pytest.warns(UserWarning, match="the policy detaches its features. gradient='separate' trains"):
+    with pytest.warns(UserWarning, match="a policy detaches its features: gradient='separate' trains"):
         model.learn(64, callback=ContrastiveCallback("curl", batch_size=4))
     callback = ContrastiveCallback("curl", batch_size=4, gradient="separate")
     model.learn(64, callback=callback)
     assert callback.heads["shared"].steps == 8
-    with pytest.warns(UserWarning, match="for start is 1000, and it ended after 64 steps"):
+    with pytest.warns(UserWarning, match="for start is 1000, and from there to step 64"):
         make_model("PPO").learn(64, callback=ContrastiveCallback("curl", batch_size=4, start=1000))
 
 

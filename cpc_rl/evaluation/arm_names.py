@@ -36,7 +36,8 @@ def controls(arm: str) -> list[str]:
     words, head = arm.split("+"), head_of(arm)
     augmented = ["aug"] if "aug" in words else []
     if head:
-        longer = [f"compute+{head}", *(["aug+compute", f"aug+compute+{head}"] if augmented else [])]
+        names = ",".join(part.partition("=")[0] for part in head.split(","))  # weights take no time
+        longer = [f"compute+{names}", *(["aug+compute", f"aug+compute+{names}"] if augmented else [])]
         wrong = [] if "shuffled" in words else ["+".join([*augmented, "shuffled", head])]
         return [*PLAIN_ARMS, *longer, *wrong]
     if "compute" in words:

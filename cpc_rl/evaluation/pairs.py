@@ -103,8 +103,9 @@ def opponents(arm: ComparedArm, arms: Sequence[AnyArm]) -> list[tuple[AnyArm, bo
     words = trained.split("+")
     true_head = bool(arm.head) and "shuffled" not in words
     names = controls(trained)
-    # Several arms may have trained longer; the last has most in common with this one.
-    longest = next((name for name in reversed(names) if "compute" in name.split("+") and name + encoder in by_name), "")
+    # Several arms may have trained longer; of those with the most tasks the last has most in common with this one.
+    longer = [name for name in names if "compute" in name.split("+") and name + encoder in by_name]
+    longest = max(reversed(longer), key=lambda name: min(by_name[name + encoder].num_tasks, arm.num_tasks), default="")
     own = {longest, *(name for name in names if (name == "aug" and "aug" in words) or "shuffled" in name.split("+"))}
     found = [(by_name[name + encoder], true_head and name in own) for name in names if name + encoder in by_name]
     if encoder:

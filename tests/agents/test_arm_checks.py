@@ -72,5 +72,7 @@ def test_what_runs_would_not_show_is_said() -> None:
     assert remarks(grid("dqn", "none", "curl", timesteps=9)) == []
     (other,) = remarks(grid("ppo", "none", "compute", "curl", "spr", "aug+spr", "taco"))  # the recipe's is curl
     assert other.startswith("No arm of these makes up for the time that spr and taco would take: compute+spr and compute+taco")
-    assert remarks(grid("ppo", "compute", "compute+spr", "curl", "spr")) == []
+    assert remarks(grid("ppo", "compute", "compute+spr", "curl", "spr", "aug+spr", "curl=2", "spr=0.5")) == []
+    (without,) = remarks(grid("ppo", "aug+compute", "curl", "aug+curl"))
+    assert "compute+curl would" in without
     assert remarks(grid("ppo", "none", "compute", "aug+curl", "shuffled+curl")) == []
