@@ -177,3 +177,13 @@ def test_no_ratio_of_steps_where_an_arm_is_there_before_any_training(tmp_path: P
     make_run(tmp_path / "runs", "curl", 0, [0.95, 1.0, 1.0], final=1.0, env=name_of(0))
     table = steps_table(compared(tmp_path / "runs"))
     assert "| 200, 1 of 1 | 0, 1 of 1 |" in table
+
+
+def test_a_control_on_fewer_tasks_does_not_take_the_place_of_one_on_all(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for arm, tasks in (("none", (0, 1)), ("compute", (0, 1)), ("compute+spr", (0,)), ("spr", (0, 1))):
+        make_scores(runs, arm, PLAIN, tasks=tasks)
+    own = {(pair.arm.arm, pair.over.arm) for pair in compared(runs).pairs if pair.own_gain}
+    assert own == {("spr", "compute")}
+    make_scores(runs, "compute+spr", PLAIN, tasks=(1,))
+    assert {(pair.arm.arm, pair.over.arm) for pair in compared(runs).pairs if pair.own_gain} == {("spr", "compute+spr")}
