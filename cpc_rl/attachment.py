@@ -155,7 +155,7 @@ def check_images(encoder: Encoder) -> None:
 def _check_dtype(space: spaces.Space) -> None:
     if not isinstance(space, spaces.Box) or not (space.dtype == np.uint8 or np.issubdtype(space.dtype, np.floating)):
         raise ValueError(
-            f"A head reads images of a Box of uint8 or of floating point, but the space is {space}: "
+            f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "
             "let a wrapper convert them."
         )
 

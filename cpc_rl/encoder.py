@@ -64,7 +64,8 @@ class Encoder(nn.Module):
 
     def _space(self, key: str) -> spaces.Box:
         space = self.observation_space[key] if isinstance(self.observation_space, spaces.Dict) else self.observation_space
-        assert isinstance(space, spaces.Box)
+        if not isinstance(space, spaces.Box):
+            raise ValueError(f"An encoder reads images of a Box, of uint8 or of floating point, but the space is {space}.")
         return space
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from sb3_contrib import TQC
 from stable_baselines3 import A2C, PPO
 
 from cpc_rl.diagnostics import saved_run
-from cpc_rl.pretraining import named
+from cpc_rl.pretraining import policies
 from cpc_rl.saved_model import algorithm_class, load_algorithm
 
 
@@ -35,4 +35,4 @@ def test_a_file_that_cannot_be_opened_is_said(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"model\.zip cannot be read: .*Permission denied"):
         saved_run.load_model(file, "ppo")
     with pytest.raises(ValueError, match=r"model\.zip cannot be read: .*Permission denied"):
-        named.make_policy(str(file), "ppo", None)  # type: ignore[arg-type]
+        policies.make_policy(str(file), "ppo", None)  # type: ignore[arg-type]
