@@ -265,8 +265,8 @@ class ContrastiveCallback(BaseCallback):
             )
         elif any(injection.watched and not injection.reached for injection in self._injections):
             why = (
-                "no gradient of the agent's came to the encoder, as where a policy detaches its features: "
-                "gradient='separate' trains an encoder by the head alone."
+                "no gradient of the agent's came to the encoder. A head rests while a TransferCallback holds it frozen. Where "
+                "a policy detaches its features: gradient='separate' trains an encoder by the head alone."
             )
         elif self.settings.start > steps and not any(injection.watched for injection in self._injections):
             why = f"start is {self.settings.start}, and from there to step {self.num_timesteps} the encoder was not updated."
