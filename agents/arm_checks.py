@@ -32,7 +32,7 @@ def remarks(configurations: Sequence[RunConfiguration]) -> list[str]:
     arms = [parse_arm(each.plain_arm, recipe.objective) for each in configurations]
     controls = [arm for arm in arms if arm.compute]
     missed = dict.fromkeys(
-        ",".join(name for name, _ in arm.objectives)
+        ",".join(arm.heads)
         for arm in arms
         if arm.objectives and not arm.shuffled and not any(_matches(control, arm) for control in controls)
     )
@@ -46,4 +46,4 @@ def remarks(configurations: Sequence[RunConfiguration]) -> list[str]:
 
 def _matches(control: Arm, arm: Arm) -> bool:
     """Whether one that trains longer makes up for another's objectives, and augments no more than it does."""
-    return control.matched == tuple(name for name, _ in arm.objectives) and control.augment_rl <= arm.augment_rl
+    return control.matched == arm.heads and control.augment_rl <= arm.augment_rl

@@ -34,6 +34,11 @@ class Arm:
     compute: bool = False
     matched: tuple[str, ...] = ()
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of its objectives."""
+        return tuple(name for name, _ in self.objectives)
+
 
 def parse_arm(text: str, default_objective: str) -> Arm:
     """
@@ -66,16 +71,12 @@ def parse_arm(text: str, default_objective: str) -> Arm:
         matched = tuple(name for name, _ in objectives)
         words += [",".join(matched)] if matched != (default_objective,) else []  # which is what compute alone means
         return Arm("+".join(words), (), augment_rl, compute=True, matched=matched)
-    words += [spell_objectives(objectives)] if objectives else []
+    words += [_spell_objectives(objectives)] if objectives else []
     return Arm("+".join(words), objectives, augment_rl, shuffled)
 
 
-def spell_objectives(objectives: Sequence[tuple[str, float]]) -> str:
-    """
-    Objectives as an arm's name has them.
-
-    :param objectives: names and weights
-    """
+def _spell_objectives(objectives: Sequence[tuple[str, float]]) -> str:
+    """Names and weights as an arm's name has them."""
     if len(objectives) == 1 and objectives[0][1] == 1:
         return objectives[0][0]
     return ",".join(f"{name}={_spell(weight)}" for name, weight in objectives)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -139,25 +138,6 @@ def make_encoder(extractor: BaseFeaturesExtractor, observation_space: spaces.Spa
             "CombinedExtractor has, and a head that reads the whole of it could match samples by their vector entries."
         )
     return Encoder(images, observation_space, normalize_images)
-
-
-def check_images(encoder: Encoder) -> None:
-    """
-    See that a head can read and augment what an encoder does.
-
-    :raises ValueError: its images are of other numbers than uint8 and floats
-    """
-    space = encoder.observation_space
-    for image in (space[key] for key in encoder.extractors) if isinstance(space, spaces.Dict) else (space,):
-        _check_dtype(image)
-
-
-def _check_dtype(space: spaces.Space) -> None:
-    if not isinstance(space, spaces.Box) or not (space.dtype == np.uint8 or np.issubdtype(space.dtype, np.floating)):
-        raise ValueError(
-            f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "
-            "let a wrapper convert them."
-        )
 
 
 def is_trpo(model: BaseAlgorithm) -> bool:

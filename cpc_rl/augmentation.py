@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.utils.hooks import RemovableHandle
 
@@ -13,7 +12,8 @@ from cpc_rl.attachment import find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
-from cpc_rl.persistence import check_begun, refuse_second, release_last, store_live, stored_state
+from cpc_rl.learn_callback import LearnCallback
+from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.tying import Tie, tie_encoders
 from cpc_rl.weak_hooks import ends_itself
 
@@ -87,7 +87,7 @@ class AugmentationDriver:
             extractor.augment_mode = "off"
 
 
-class AugmentationCallback(BaseCallback):
+class AugmentationCallback(LearnCallback):
     """
     Drives the ``augment`` of the features extractor without any contrastive head: the arm that every claim for one needs.
 
@@ -105,10 +105,8 @@ class AugmentationCallback(BaseCallback):
         self.weight, self.tied = weight, tied
         self.driver: AugmentationDriver | None = None
         self.tie: Tie | None = None
-        self._begun = False
 
     def _init_callback(self) -> None:
-        self._begun = False
         refuse_second(self.model)
         release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
@@ -132,11 +130,9 @@ class AugmentationCallback(BaseCallback):
         store_live(self.model, lambda: {**(stored or {}), "augmentation": driver.state_dict()}, self._detach)
 
     def _on_step(self) -> bool:
-        check_begun(self, self._begun)
         return True
 
     def _on_rollout_start(self) -> None:
-        self._begun = True
         self._detach()
 
     def _on_rollout_end(self) -> None:

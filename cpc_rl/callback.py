@@ -4,16 +4,15 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from stable_baselines3.common.callbacks import BaseCallback
-
-from cpc_rl.attachment import Site, check_images, choose_sites, find_sites, is_trpo, still_trained
+from cpc_rl.attachment import choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
+from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.monitor import Monitors
-from cpc_rl.persistence import check_begun, refuse_second, release_last, store_live, stored_state
+from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
@@ -23,7 +22,7 @@ FLUSH_EVERY = 100  # head steps between two entries in the log
 LEAST_HELD = 2048  # transitions of rollouts to draw windows from; more for large batches
 
 
-class ContrastiveCallback(BaseCallback):
+class ContrastiveCallback(LearnCallback):
     """
     Trains a contrastive head on the model's features extractor while the model trains.
 
@@ -102,22 +101,19 @@ class ContrastiveCallback(BaseCallback):
         self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
-        self._begun = False  # the learn() that it is attached for
-        self._sites: list[Site] = []
         self._warned_of_new_networks = False
 
     # -- attaching ------------------------------------------------------------------------------------------------
 
     def _init_callback(self) -> None:
-        self._begun = False
         refuse_second(self.model)
         release_last(self.model)
         self._detach()  # an interrupted learn() calls no on_training_end
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
-        self._sites = chosen = choose_sites(sites, self.encoder)
+        chosen = choose_sites(sites, self.encoder)
         for site in chosen:
-            check_images(site.encoder)
+            site.encoder.check_images()
         self._warned_of_new_networks = False
         self._windows = window_source(self.model, capacity=max(LEAST_HELD, 2 * self.settings.batch_size))
         self.heads, self._injections, self._monitors = {}, [], {}
@@ -182,7 +178,6 @@ class ContrastiveCallback(BaseCallback):
         self._began_at = self.num_timesteps, getattr(self.model, "_n_updates", None), self._head_steps
 
     def _on_rollout_start(self) -> None:
-        self._begun = True
         # Hooks stand only between the end of a rollout and the start of the next, so an exception in the env leaves none.
         self._detach()
         self._flush(at_least=FLUSH_EVERY)
@@ -190,7 +185,6 @@ class ContrastiveCallback(BaseCallback):
             self._sharing.begin_rollout()
 
     def _on_step(self) -> bool:
-        check_begun(self, self._begun)
         if isinstance(self._windows, ReplayWindows):
             self._windows.note_step()
         if self._sharing is not None:
@@ -211,7 +205,8 @@ class ContrastiveCallback(BaseCallback):
             self._sharing.attach()
         for injection in self._injections:
             injection.attach()
-        if not self._warned_of_new_networks and not still_trained(self.model, self._sites):
+        sites = [injection.site for injection in self._injections]
+        if not self._warned_of_new_networks and not still_trained(self.model, sites):
             self._warned_of_new_networks = True
             warnings.warn(
                 "The networks or optimisers of this model were made anew in the midst of learn(), and its heads train the old "

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
@@ -67,6 +68,19 @@ class Encoder(nn.Module):
         if not isinstance(space, spaces.Box):
             raise ValueError(f"An encoder reads images of a Box, of uint8 or of floating point, but the space is {space}.")
         return space
+
+    def check_images(self) -> None:
+        """
+        See that a head can read and augment what this encoder does.
+
+        :raises ValueError: its images are of other numbers than uint8 and floats
+        """
+        for space in map(self._space, self.extractors):
+            if space.dtype != np.uint8 and not np.issubdtype(space.dtype, np.floating):
+                raise ValueError(
+                    f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "
+                    "let a wrapper convert them."
+                )
 
     @torch.no_grad()
     def _output_size(self, key: str) -> int:

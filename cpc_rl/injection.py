@@ -127,9 +127,18 @@ class Injection:
             self._own_part = torch.linalg.vector_norm(gradient) / torch.linalg.vector_norm(together).clamp(min=1e-12)
         return together
 
-    def _later_pass(self) -> bool:
-        """Whether this backward pass, which has come to no parameter yet, is not the first one since ``zero_grad()``."""
-        return bool(self._given) if self._waiting is not None else any(map(has_gradient, self.head.encoder_parameters))
+    def _later_pass(self, parameter: nn.Parameter | None = None) -> bool:
+        """
+        Whether this backward pass is not the first one since ``zero_grad()``.
+
+        :param parameter: that it has come to, or ``None`` if it has come to the features
+        """
+        if self.head.separate and parameter is not None:  # the one that is hooked
+            return has_gradient(parameter)
+        if self._waiting is None:
+            return any(map(has_gradient, self.head.encoder_parameters))
+        # Once an update has begun, the gradients that are there may be of this very pass.
+        return bool(self._given) if parameter is None else parameter in self._given
 
     def _share(self, shared_pass: SharedPass, rows: Rows, output: Tensor, gradient: Tensor) -> Tensor | None:
         """The objectives that can take the algorithm's features do; their gradient joins that of the features."""
@@ -148,13 +157,7 @@ class Injection:
         if not self.alive():
             self.detach()
             return None
-        # Once an update has begun, the gradients that are there may be of this very pass.
-        begun = self._waiting is not None
-        if self.head.separate:
-            later = has_gradient(parameter)
-        else:
-            later = parameter in self._given if begun else any(map(has_gradient, self.head.encoder_parameters))
-        if later:
+        if self._later_pass(parameter):
             self._take_norms()
             return None
         self.reached = True

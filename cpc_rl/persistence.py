@@ -48,19 +48,6 @@ def stored_state(model: BaseAlgorithm) -> dict[str, Any] | None:
         raise ValueError(f"The state of the heads in this model is damaged and cannot be read: {error}") from error
 
 
-def check_begun(callback: object, begun: bool) -> None:
-    """
-    To be asked at every step.
-
-    :raises RuntimeError: the callback hears of steps alone, as one does that ``EveryNTimesteps`` calls
-    """
-    if not begun:
-        raise RuntimeError(
-            f"{type(callback).__name__} is told of steps and not of rollouts and updates, as where it is given to "
-            "EveryNTimesteps: give it to learn(callback=...) itself, in a list with others if there are any."
-        )
-
-
 def refuse_second(model: BaseAlgorithm) -> None:
     """
     To be asked before a callback attaches anything.

@@ -56,8 +56,7 @@ class SharedPass:
     ) -> None:
         self.minibatches, self.target, self.joined, self.batch_size = minibatches, target, joined, batch_size
         self.rollout = rollout
-        self._passes_on: Rows | None = None
-        self._passes: list[tuple[Tensor, Tensor]] = []  # of the target's extractor during this minibatch: input and output
+        self._passes: list[tuple[Rows, Tensor, Tensor]] = []  # of the target's extractor: the minibatch then, input, output
         self._looked = False  # since this learn() began: a loaded head's steps go on from anywhere
 
     def hooks(self, guard: Guard) -> list[RemovableHandle]:
@@ -66,8 +65,8 @@ class SharedPass:
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
             rows = self.minibatches.latest
             if not guard.busy and rows is not None and inputs:
-                kept = self._passes if rows is self._passes_on else []
-                self._passes_on, self._passes = rows, [*kept, (inputs[0], output.detach())]
+                self._passes = [each for each in self._passes if each[0] is rows]
+                self._passes.append((rows, inputs[0], output.detach()))
 
         return [] if self.target is None else [self.target.register_forward_hook(ModuleHook(keep))]
 
@@ -87,7 +86,7 @@ class SharedPass:
 
     def _target_features(self, rows: Rows) -> Tensor | None:
         """What the target's extractor made of a minibatch's next observations."""
-        passes = self._passes if rows is self._passes_on else []
+        passes = ((given, output) for then, given, output in self._passes if then is rows)
         return next((output for given, output in passes if is_of(given, rows.next_observations)), None)
 
     def batch(self, head: Head, names: tuple[str, ...], rows: Rows, output: Tensor) -> Batch | None:

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EventCallback
+from stable_baselines3.common.callbacks import CallbackList, EventCallback
 from torch import nn
 
 from cpc_rl.attachment import Site, find_sites, is_trpo, outermost_extractors, target_extractors
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.head import Head
-from cpc_rl.persistence import check_begun
+from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps
 
 Train = Literal["fine-tune", "frozen"]
 
 
-class TransferCallback(BaseCallback):
+class TransferCallback(LearnCallback):
     """
     Keeps the features extractors frozen, or slows them down, on any of SB3's and sb3-contrib's algorithms with an optimiser.
     :func:`cpc_rl.load_encoder` returns one; to resume from a zip, make one with the same settings and load no file: the zip
@@ -62,7 +62,7 @@ class TransferCallback(BaseCallback):
         super().__init__(verbose)
         self.train: Train = train
         self.unfreeze_at, self.lr_scale = unfreeze_at, lr_scale
-        self._owed = self._begun = False
+        self._owed = False
         self._was_frozen = False
         self._freeze: Freeze | None = None
         self._scaled: list[ScaledSteps] = []
@@ -76,12 +76,12 @@ class TransferCallback(BaseCallback):
         return self.train == "frozen" and (self.unfreeze_at is None or self.num_timesteps < self.unfreeze_at)
 
     @property
-    def idle(self) -> bool:
+    def idle(self) -> bool:  # type: ignore[override]
         """Whether the settings leave nothing to do, so that ``learn()`` need not be given this callback."""
         return self.lr_scale == 1 and (self.train == "fine-tune" or self.unfreeze_at == 0)
 
     def _init_callback(self) -> None:
-        self._begun = self._owed = False
+        self._owed = False
         self._detach()  # an interrupted learn() calls no on_training_end
         token = self.model.start_time
 
@@ -110,12 +110,10 @@ class TransferCallback(BaseCallback):
             scaled.attach()
 
     def _on_rollout_start(self) -> None:
-        self._begun = True
         # Like a head's, hooks on modules stand only while train() runs, so that an exception in the env leaves none.
         self._detach_from_modules()
 
     def _on_step(self) -> bool:
-        check_begun(self, self._begun or self.idle)
         return True
 
     def _on_rollout_end(self) -> None:

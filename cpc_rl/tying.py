@@ -32,7 +32,7 @@ class Tie:
             )
         self.buffers = list(zip(actor.buffers(), critic.buffers(), strict=True))
         self.held = False
-        self.trained = [mine.requires_grad for mine, _ in self.pairs]  # while it does not hold
+        self.trained: list[bool] = []  # which of the actor's parameters are, while it does not hold
         self._handle: RemovableHandle | None = None
 
     def attach(self) -> None:

@@ -66,9 +66,9 @@ class TrainedPolicy(Policy):
 
     def __init__(self, model: BaseAlgorithm, observation_space: spaces.Space) -> None:
         wanted = model.observation_space
-        fits = observation_space == wanted or _turned(observation_space) == wanted
-        self.frames = 1 if fits else frames_in(wanted, observation_space) or 1
-        if not fits and _turned(_stacks(observation_space, self.frames)) != wanted:
+        self.frames = frames_in(wanted, observation_space) or 1
+        given = _stacks(observation_space, self.frames)
+        if wanted not in (given, _turned(given)):
             raise ValueError(
                 f"The model takes observations of {wanted}, but the environment gives {observation_space}: make it as it "
                 "was for training, by an environment factory."
