@@ -5,8 +5,9 @@ from inspect import signature
 
 from agents.algorithms import find_algorithm
 from agents.arms import Arm, parse_arm
+from agents.beginning import try_out
 from agents.configuration import RunConfiguration
-from agents.run import Machine, try_out
+from agents.machine import Machine
 
 
 def check_arms(configurations: Sequence[RunConfiguration], machine: Machine) -> list[str]:

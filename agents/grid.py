@@ -18,8 +18,9 @@ from agents.configuration import RunConfiguration
 from agents.errors import UserError
 from agents.jobs import Job, check_folders, run_jobs
 from agents.live import LiveTable
+from agents.machine import Machine
 from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_recipe
-from agents.run import Machine, execute
+from agents.run import execute
 from agents.run_folder import RunFolder
 from agents.transfer import FLAGS as ENCODER_FLAGS
 from agents.transfer import check_head_has_work, encoder_label, encoder_sha256

@@ -21,8 +21,8 @@ from typing import Any, Literal
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
 from agents.files import write_text
+from agents.machine import Machine
 from agents.processes import STOPPED, WORKER, start_program
-from agents.run import Machine
 from agents.run_folder import RunFolder
 
 PAUSE = 0.2  # seconds between two looks at the processes

@@ -14,9 +14,9 @@ from typing import Any
 
 from agents.checkpoints import list_checkpoints
 from agents.jobs import PAUSE, STOPPING, Job, count_interrupts
+from agents.machine import Machine
 from agents.processes import Runner
 from agents.ray_session import not_shared, reason
-from agents.run import Machine
 
 AHEAD = 8  # runs that Ray is asked for before it has room, so that a cluster that can grow knows that it should
 LOSSES = 3  # so many in a row without a new checkpoint between them, and the run is given up

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from agents.jobs import Job
+from agents.machine import Machine
 from agents.ray_grid import RayGrid
 from agents.ray_session import check_nodes, check_room, gpus_per_run, ray_session
-from agents.run import Machine
 
 
 def run_jobs_on_ray(

@@ -20,7 +20,8 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         from agents.configuration import RunConfiguration
-        from agents.run import Machine, execute
+        from agents.machine import Machine
+        from agents.run import execute
         from agents.run_folder import RunFolder
 
         folder = RunFolder(Path(task["folder"]))

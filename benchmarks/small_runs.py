@@ -13,8 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, environment_keywords, training_callbacks
 from agents.configuration import RunConfiguration
+from agents.machine import Machine
 from agents.recipe import Recipe
-from agents.run import Machine, execute
+from agents.run import execute
 from agents.run_folder import RunFolder
 from envs import make_vec_env
 from envs.reward import ScaledReward

@@ -12,7 +12,7 @@ import torch
 
 from agents.arm_checks import check_arms, remarks
 from agents.errors import UserError
-from agents.run import Machine
+from agents.machine import Machine
 from tests.agents.tiny import tiny_configuration, tiny_run
 
 

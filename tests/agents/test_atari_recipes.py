@@ -7,8 +7,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.errors import UserError
 from agents.evaluation import mostly
+from agents.machine import Machine, make_evaluator, make_training_environments
 from agents.recipe import environment_family, load_recipe
-from agents.run import Machine, _evaluator, _keywords, _make_vec_env
 from envs.lives import LifeLoss
 from envs.reward import RewardSign
 from tests.agents.tiny import tiny_configuration
@@ -29,10 +29,10 @@ def test_lives_and_signs_are_the_trainings_alone(algorithm: str) -> None:
     recipe = load_recipe(GAME, algorithm)
     assert environment_family(GAME) == "atari" and recipe.lives_as_episodes and recipe.reward_sign
     configuration = tiny_configuration(algorithm, "none", env=GAME, recipe=recipe, timesteps=10, n_envs=1)
-    vec_env = _make_vec_env(configuration, Machine("cpu", "dummy"), None)
+    vec_env = make_training_environments(configuration, Machine("cpu", "dummy"), None)
     assert {LifeLoss, RewardSign} <= set(wrappers(vec_env)) and vec_env.observation_space.shape == (4, 84, 84)
     vec_env.close()
-    evaluator = _evaluator(configuration, Machine("cpu", "dummy", processes=1), _keywords(configuration, evaluation=True))
+    evaluator = make_evaluator(configuration, Machine("cpu", "dummy", processes=1))
     assert evaluator.epsilon == 0.01
     vec_env = evaluator._make(1)
     assert not {LifeLoss, RewardSign} & set(wrappers(vec_env))
@@ -44,7 +44,7 @@ def test_envpool_takes_the_recipes_settings(algorithm: str) -> None:
     pytest.importorskip("envpool")
     recipe = load_recipe("ALE/Pong-v5", algorithm)
     configuration = tiny_configuration(algorithm, "none", env="ALE/Pong-v5", recipe=recipe, n_envs=2, envpool=True)
-    vec_env = _make_vec_env(configuration, Machine("cpu", "envpool"), None)
+    vec_env = make_training_environments(configuration, Machine("cpu", "envpool"), None)
     assert {LifeLoss, RewardSign} <= set(wrappers(vec_env))
     assert vec_env.reset().shape == (2, 4, 84, 84)
     observations, rewards, dones, infos = vec_env.step(np.array([2, 3]))

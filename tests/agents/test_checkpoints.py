@@ -23,8 +23,8 @@ from agents.build import build_callback, build_model
 from agents.checkpoints import list_checkpoints, load_model, read_progress
 from agents.errors import UserError
 from agents.evaluation import FINAL_SEEDS, PERIODIC_SEEDS, VIDEO_SEED, Evaluator
+from agents.machine import environment_keywords_of
 from agents.randomness import random_state, set_random_state, training_seed, undisturbed
-from agents.run import _keywords
 from agents.run_folder import RunFolder
 from agents.training import RunCallback
 from cpc_rl import FrameStackReplayBuffer
@@ -129,7 +129,7 @@ def test_checkpoint_restores_model_heads_buffer_and_generators(
     folder = tiny_run(tmp_path, configuration)
     checkpoint = next(item for item in list_checkpoints(folder.checkpoints) if read_progress(item).timesteps == 64)
 
-    vec_env = make_vec_env(configuration.env, configuration.n_envs, 5, vec="dummy", **_keywords(configuration))
+    vec_env = make_vec_env(configuration.env, configuration.n_envs, 5, vec="dummy", **environment_keywords_of(configuration))
     model = load_model(checkpoint, algorithm, vec_env, "cpu")
     assert same(model.get_parameters(), seen["parameters"])  # optimisers included
     assert (model.num_timesteps, model._n_updates, model._current_progress_remaining) == seen["counters"]
@@ -244,7 +244,7 @@ def test_resuming_twice_from_one_checkpoint_gives_one_result(tmp_path: Path, mon
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     configuration = tiny_configuration("ppo", "cpc")
     zips = [tiny_run(tmp_path / name, configuration).checkpoints for name in ("a", "b")]
-    vec_env = make_vec_env(configuration.env, configuration.n_envs, 0, vec="dummy", **_keywords(configuration))
+    vec_env = make_vec_env(configuration.env, configuration.n_envs, 0, vec="dummy", **environment_keywords_of(configuration))
     first, second = (load_model(list_checkpoints(folder)[-1], "ppo", vec_env, "cpu") for folder in zips)
     assert same(first.get_parameters(), second.get_parameters())
     assert same(stored_state(first), stored_state(second))
@@ -280,7 +280,7 @@ def test_evaluation_leaves_no_trace(tmp_path: Path) -> None:
     often = tiny_run(tmp_path / "often", tiny_configuration("ppo", "cpc", eval_freq=16, eval_episodes=2))
     never = tiny_run(tmp_path / "never", tiny_configuration("ppo", "cpc", eval_freq=10_000))
     configuration = tiny_configuration("ppo", "cpc")
-    vec_env = make_vec_env(configuration.env, configuration.n_envs, 0, vec="dummy", **_keywords(configuration))
+    vec_env = make_vec_env(configuration.env, configuration.n_envs, 0, vec="dummy", **environment_keywords_of(configuration))
     first, second = (load_model(list_checkpoints(run.checkpoints)[-1], "ppo", vec_env, "cpu") for run in (often, never))
     assert len(evaluations(often)) == 7 and len(evaluations(never)) == 2
     assert same(first.get_parameters(), second.get_parameters())
@@ -289,9 +289,9 @@ def test_evaluation_leaves_no_trace(tmp_path: Path) -> None:
 def test_evaluation_depends_on_seeds_alone() -> None:
     """Not on the number of processes, nor on what was evaluated before."""
     configuration = tiny_configuration("ppo", "none")
-    vec_env = make_vec_env(configuration.env, 1, 0, vec="dummy", **_keywords(configuration))
+    vec_env = make_vec_env(configuration.env, 1, 0, vec="dummy", **environment_keywords_of(configuration))
     model = build_model(configuration.recipe, vec_env, parse_arm("none", "curl"), 0, "cpu")
-    one, two = (Evaluator(configuration.env, _keywords(configuration), processes) for processes in (1, 2))
+    one, two = (Evaluator(configuration.env, environment_keywords_of(configuration), processes) for processes in (1, 2))
     try:
         returns = one.evaluate(model, range(10, 15)).returns
         assert two.evaluate(model, range(10, 15)).returns.tolist() == returns.tolist()

@@ -13,8 +13,9 @@ from gymnasium import spaces
 from agents.arms import parse_arm
 from agents.build import build_callback, build_model, environment_keywords
 from agents.evaluation import Evaluator
+from agents.machine import Machine
 from agents.recipe import RECIPES, EnvironmentSettings, EvaluationSettings, load_recipe
-from agents.run import Machine, execute
+from agents.run import execute
 from agents.run_folder import RunFolder
 from agents.summary import summarize
 from cpc_rl import AugmentationCallback

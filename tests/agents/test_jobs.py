@@ -19,7 +19,7 @@ from agents.errors import UserError
 from agents.grid import run_grid
 from agents.jobs import Job, check_folders, run_jobs
 from agents.live import LiveTable, steps_made
-from agents.run import Machine
+from agents.machine import Machine
 from agents.run_folder import RunFolder
 from tests.agents.test_checkpoints import ROOT, check_whole
 from tests.agents.test_run_folder import snapshot
@@ -132,7 +132,7 @@ from functools import partial
 from pathlib import Path
 from agents.grid import run_grid
 from agents.jobs import Job, run_jobs
-from agents.run import Machine
+from agents.machine import Machine
 from agents.run_folder import RunFolder
 from tests.agents.tiny import tiny_configuration
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import train_agent
 from agents import ray_grid
 from agents.errors import UserError
 from agents.jobs import Job, run_jobs
+from agents.machine import Machine
 from agents.ray_grid import RayGrid
 from agents.ray_jobs import run_jobs_on_ray
 from agents.ray_session import OBJECT_STORE, check_nodes, gpus_per_run, ray_session, reason
-from agents.run import Machine
 from agents.run_folder import RunFolder
 from tests.agents.test_checkpoints import check_whole, same
 from tests.agents.test_jobs import interrupt, make_jobs

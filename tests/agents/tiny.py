@@ -16,8 +16,9 @@ from gymnasium import spaces
 
 from agents.algorithms import CONTINUOUS_ONLY
 from agents.configuration import RunConfiguration
+from agents.machine import Machine
 from agents.recipe import EnvironmentSettings, EvaluationSettings, Recipe
-from agents.run import Machine, execute
+from agents.run import execute
 from agents.run_folder import RunFolder
 
 IMAGES = "tests.agents.tiny:TinyImages-v0"
