@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from cpc_rl.evaluation.report import write_report
-from cpc_rl.evaluation.suite_report import write_suite_report
+from cpc_rl.evaluation.report import default_place, report_runs
+from cpc_rl.evaluation.sources import find_sources, read_sources
+from cpc_rl.evaluation.suite_report import report_environments
 from cpc_rl.evaluation.suite_words import suite_in_words
-from cpc_rl.evaluation.tasks import environment_folders
+from cpc_rl.evaluation.table import Run
 from cpc_rl.evaluation.words import in_words
 
 
@@ -20,8 +21,9 @@ class ReportArguments:
     Figures with intervals, curves with bands, and what the head brings, in words.
     """
 
-    folders: Positional[tuple[Path, ...]]
-    """LOG_DIR/ENV, which holds ALGO-ARM/seed-N; several of them, or LOG_DIR, for a report over several tasks."""
+    sources: Positional[tuple[Path, ...]]
+    """LOG_DIR/ENV, which holds ALGO-ARM/seed-N; a table of runs, such as an earlier report's runs.csv; several of these, which
+    are put together; or LOG_DIR, or a folder of tables, for a report over several tasks."""
     out: Path | None = None
     """Where the report goes; default: report in the environment's folder, or beside the environments' folders."""
     threshold: float | None = None
@@ -46,42 +48,39 @@ def run(arguments: ReportArguments) -> None:
     """
     if arguments.repetitions < 1:
         raise ValueError(f"--repetitions must be 1 or more, and is {arguments.repetitions}.")
-    if not arguments.folders:
-        raise ValueError("Which runs? Give the folder of an environment, of several, or the log directory, such as runs.")
-    folders = list(dict.fromkeys(folder for given in arguments.folders for folder in environment_folders(given)))
-    if len(folders) == 1:
+    if not arguments.sources:
+        raise ValueError(
+            "Which runs? Give an environment's folder, several, a table of runs, or the log directory, such as runs."
+        )
+    sources = list(dict.fromkeys(source for given in arguments.sources for source in find_sources(given)))
+    environments = read_sources(sources, arguments.arms)
+    if len(environments) == 1:
         if arguments.normalise is not None:
-            raise ValueError(f"--normalise is for several environments, and there is one: {folders[0]}.")
-        out = arguments.out or folders[0] / "report"
-        words = _one(folders[0], out, arguments)
+            raise ValueError(f"--normalise is for several environments, and there is one: {', '.join(environments)}.")
+        out = arguments.out or default_place(sources)
+        words = _one(environments, out, arguments)
     else:
-        out = arguments.out or _beside(folders)
-        words = _several(folders, out, arguments)
+        out = arguments.out or _beside(sources)
+        words = _several(environments, out, arguments)
     print("\n".join(words).replace("**", ""))
     print(f"Report: {out / 'report.md'}")
     if not arguments.compact:
         print(f"Curves: tensorboard --logdir {out / 'tensorboard'}")
 
 
-def _one(folder: Path, out: Path, arguments: ReportArguments) -> list[str]:
-    return in_words(
-        write_report(
-            folder,
-            out,
-            arms=arguments.arms,
-            threshold=arguments.threshold,
-            repetitions=arguments.repetitions,
-            compact=arguments.compact,
-        )
+def _one(environments: dict[str, list[Run]], out: Path, arguments: ReportArguments) -> list[str]:
+    (runs,) = environments.values()
+    comparison = report_runs(
+        runs, out, threshold=arguments.threshold, repetitions=arguments.repetitions, compact=arguments.compact
     )
+    return in_words(comparison)
 
 
-def _several(folders: list[Path], out: Path, arguments: ReportArguments) -> list[str]:
-    comparisons = write_suite_report(
-        folders,
+def _several(environments: dict[str, list[Run]], out: Path, arguments: ReportArguments) -> list[str]:
+    comparisons = report_environments(
+        environments,
         out,
         normalise=arguments.normalise,
-        arms=arguments.arms,
         threshold=arguments.threshold,
         repetitions=arguments.repetitions,
         compact=arguments.compact,
@@ -89,8 +88,8 @@ def _several(folders: list[Path], out: Path, arguments: ReportArguments) -> list
     return [f"{each.suite.algorithm}: {sentence}" for each in comparisons for sentence in suite_in_words(each)]
 
 
-def _beside(folders: list[Path]) -> Path:
-    parents = {folder.resolve().parent for folder in folders}
+def _beside(sources: list[Path]) -> Path:
+    parents = {source.resolve().parent for source in sources}
     if len(parents) > 1:
-        raise ValueError("The environments' folders do not lie side by side, so say with --out where the report should go.")
-    return folders[0].parent / "report"
+        raise ValueError("The runs do not lie side by side, so say with --out where the report should go.")
+    return sources[0].parent / "report"

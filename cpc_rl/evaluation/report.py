@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from cpc_rl.evaluation.event_log import write_event_log
 from cpc_rl.evaluation.figures import write_curves
 from cpc_rl.evaluation.intervals import REPETITIONS, Interval
 from cpc_rl.evaluation.pairs import Pair
-from cpc_rl.evaluation.table import Run, write_table
-from cpc_rl.evaluation.tasks import keep_arms, read_environment
+from cpc_rl.evaluation.sources import read_sources
+from cpc_rl.evaluation.table import Run
+from cpc_rl.evaluation.tidy_table import write_table
 from cpc_rl.evaluation.words import in_words, markdown
 
 
 def write_report(
-    folder: Path,
+    sources: Path | Sequence[Path],
     out: Path | None = None,
     *,
     arms: Collection[str] | None = None,
@@ -32,16 +33,32 @@ def write_report(
     Writes ``report.md``, ``report.json``, the tidy table ``runs.csv``, ``curves_steps`` and ``curves_seconds`` as PNG and SVG,
     and ``tensorboard/``. Only finished runs count; the others are named. The table is written even if no run is finished.
 
-    :param folder: ``<log-dir>/<env>``
-    :param out: where to write; ``report`` in ``folder`` if ``None``
+    :param sources: ``<log-dir>/<env>``, a tidy table of an earlier report, or several such of one environment, whose runs
+        are put together
+    :param out: where to write; if ``None``, ``report`` in the one folder among them, or beside the one table
     :param arms: those to compare; all if ``None``
     :param threshold: the return whose first reaching is compared; chosen from plain training's curve if ``None``
     :param repetitions: of the bootstrap
     :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
-    :raises ValueError: there are no runs, or none that is finished
+    :raises ValueError: there are no runs, none that is finished, or runs on several environments; or ``out`` has to be said
     """
-    runs = keep_arms(read_environment(folder), arms, folder)
-    out = folder / "report" if out is None else out
+    given = [sources] if isinstance(sources, Path) else list(sources)
+    environments = read_sources(given, arms)
+    if len(environments) > 1:
+        raise ValueError(f"The runs are on several environments: {', '.join(environments)}.")
+    (runs,) = environments.values()
+    out = default_place(given) if out is None else out
+    return report_runs(runs, out, threshold=threshold, repetitions=repetitions, compact=compact)
+
+
+def report_runs(
+    runs: list[Run], out: Path, *, threshold: float | None = None, repetitions: int = REPETITIONS, compact: bool = False
+) -> Comparison:
+    """
+    :func:`write_report`, of runs that were read.
+
+    :raises ValueError: none is finished
+    """
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "runs.csv", runs)
     comparison = compare(group_arms(runs), threshold, repetitions=repetitions)
@@ -59,6 +76,18 @@ def write_report(
     if not compact:
         write_event_log(out / "tensorboard", comparison, shown)
     return comparison
+
+
+def default_place(sources: Sequence[Path]) -> Path:
+    """
+    Where the report of an environment's sources goes: into its folder, or beside its table.
+
+    :raises ValueError: there are several such places
+    """
+    folders = [source for source in sources if source.is_dir()] or [source.parent for source in sources]
+    if len(set(folders)) != 1:
+        raise ValueError("The runs come from several places, so say with --out where the report should go.")
+    return folders[0] / "report"
 
 
 def as_dict(comparison: Comparison, runs: list[Run]) -> dict[str, Any]:

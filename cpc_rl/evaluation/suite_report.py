@@ -11,12 +11,14 @@ from cpc_rl.evaluation.intervals import REPETITIONS
 from cpc_rl.evaluation.pairs import MEASURES
 from cpc_rl.evaluation.references import References, choose_references
 from cpc_rl.evaluation.report import interval_as_dict, number_or_none, pair_as_dict
+from cpc_rl.evaluation.sources import read_sources
 from cpc_rl.evaluation.suite import make_suites
 from cpc_rl.evaluation.suite_comparison import SuiteArmSummary, SuiteComparison, compare_suite
 from cpc_rl.evaluation.suite_figures import write_suite_figures
 from cpc_rl.evaluation.suite_words import suite_in_words, suite_markdown
-from cpc_rl.evaluation.table import Run, write_table
-from cpc_rl.evaluation.tasks import Task, make_tasks, read_environments
+from cpc_rl.evaluation.table import Run
+from cpc_rl.evaluation.tasks import Task, make_tasks
+from cpc_rl.evaluation.tidy_table import write_table
 
 SCORE_COLUMNS = (
     *("task", "algorithm", "arm", "seed", "mean_return_over_training", "final_return", "score_over_training"),
@@ -25,7 +27,7 @@ SCORE_COLUMNS = (
 
 
 def write_suite_report(
-    folders: Sequence[Path],
+    sources: Sequence[Path],
     out: Path,
     *,
     normalise: str | None = None,
@@ -40,7 +42,7 @@ def write_suite_report(
     Writes ``report.md``, ``report.json``, ``scores.csv`` (a row for each finished run), ``runs/<env>.csv`` (one for each
     evaluation), four pictures for each algorithm as PNG and SVG, and ``tensorboard/``.
 
-    :param folders: one for each environment
+    :param sources: environments' folders and tidy tables of earlier reports; those of one environment are put together
     :param out: where to write
     :param normalise: reference scores, see :func:`~cpc_rl.evaluation.references.load_references`; the shipped ones if ``None``
     :param arms: those to compare; all if ``None``
@@ -50,7 +52,27 @@ def write_suite_report(
     :return: a comparison for each algorithm
     :raises ValueError: there are no runs, none that is finished, or no reference scores for any task
     """
-    environments = read_environments(folders, arms)
+    environments = read_sources(sources, arms)
+    return report_environments(
+        environments, out, normalise=normalise, threshold=threshold, repetitions=repetitions, compact=compact
+    )
+
+
+def report_environments(
+    environments: dict[str, list[Run]],
+    out: Path,
+    *,
+    normalise: str | None = None,
+    threshold: float | None = None,
+    repetitions: int = REPETITIONS,
+    compact: bool = False,
+) -> list[SuiteComparison]:
+    """
+    :func:`write_suite_report`, of runs that were read.
+
+    :param environments: of :func:`~cpc_rl.evaluation.sources.read_sources`
+    :raises ValueError: none is finished, or there are no reference scores for any task
+    """
     references = choose_references(environments, normalise)
     (out / "runs").mkdir(parents=True, exist_ok=True)
     for env, every in environments.items():

@@ -10,7 +10,7 @@ from cpc_rl.evaluation.references import References
 from cpc_rl.evaluation.suite_comparison import SUITE_STATISTICS, SuiteComparison
 from cpc_rl.evaluation.suite_tables import final_table, return_table, steps_table
 from cpc_rl.evaluation.table import Run, different_settings
-from cpc_rl.evaluation.words import logs_in_words, pair_table, pairs_in_words
+from cpc_rl.evaluation.words import pair_table, pairs_in_words, unknown_in_words
 
 SCORES = {"area": "mean score over the training", "final": "final score on unseen episodes"}
 STATISTIC_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
@@ -149,7 +149,7 @@ def _other_runs(runs: Sequence[Run]) -> list[str]:
             lines.append(
                 f"- **{run.status}, in no figure**: {run.env}, `{run.algorithm}-{run.arm}` seed {run.seed}, {got}{said}"
             )
-    lines += logs_in_words(runs)
+    lines += unknown_in_words(runs)
     for env in dict.fromkeys(run.env for run in runs):
         for name, values in different_settings([run for run in runs if run.env == env]).items():
             lines.append(f"- **Runs on {env} differ in {name}**: {', '.join(values)}. What they show may be due to that.")

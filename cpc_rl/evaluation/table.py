@@ -1,5 +1,5 @@
 """
-From runs' folders to one tidy table.
+Runs, read from their folders.
 
 A run lies in ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/`` with ``config.yaml``, ``evaluations.csv`` and, once it is finished,
 ``results.json``. Beside the folder of a run that failed lies ``seed-<n>.failed``, a JSON object that says what happened.
@@ -7,7 +7,7 @@ A run lies in ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/`` with ``config.yaml``, `
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,7 @@ import numpy as np
 
 from cpc_rl.evaluation.arm_names import arm_order
 
-COLUMNS = (
-    *("env", "algorithm", "arm", "seed", "status", "evaluation"),
-    *("timesteps", "mean_return", "std_return", "episodes", "wall_seconds"),
-)
+ROW = ("timesteps", "mean_return", "std_return", "episodes", "wall_seconds")  # of evaluations.csv
 OF_THE_ENCODER = ("encoder", "encoder_sha256", "encoder_train", "unfreeze_at", "lr_scale")  # named by the arm, behind its "@"
 UNWRITTEN = "not written down"  # by a run of before there was such a setting
 
@@ -36,6 +33,8 @@ class Run:
     :param own_final: ``False`` where there is no such evaluation, and ``final`` is the last of ``rows``
     :param settings: dotted names of everything that was configured, but for environment, arm and seed
     :param problem: what a failed run said
+    :param table: the file that it was read from, where that is all there is of it; it says no settings
+    :param also_in: other places that hold this run and that were not read for it
     """
 
     folder: Path
@@ -52,6 +51,8 @@ class Run:
     compute_head: str = ""
     problem: str = ""
     own_final: bool = True
+    table: Path | None = None
+    also_in: tuple[Path, ...] = ()
 
     def column(self, name: str) -> np.ndarray:
         """One column of the evaluations, (num_evaluations,) float64; NaN where it was not written down."""
@@ -83,27 +84,6 @@ def read_runs(folder: Path) -> list[Run]:
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
     return sorted(map(with_finite_returns, found.values()), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
-
-
-def write_table(file: Path, runs: Iterable[Run]) -> None:
-    """
-    One row per run and evaluation, the final one on unseen episodes included; a run without any has a row of its own.
-
-    :param file: ends in ``.csv``
-    """
-    with open(file, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n", restval="")
-        writer.writeheader()
-        for run in runs:
-            names: dict[str, Any] = {name: getattr(run, name) for name in COLUMNS[:5]}
-            for row in run.rows:
-                writer.writerow({**names, "evaluation": "periodic", **{name: _plain(value) for name, value in row.items()}})
-            if run.final and run.own_final:
-                names |= {name: run.final[name] for name in ("mean_return", "std_return", "episodes")}
-                names |= {name: _plain(run.rows[-1][name]) for name in ("timesteps", "wall_seconds") if run.rows}
-                writer.writerow({**names, "evaluation": "final"})
-            if not run.rows and not run.final:
-                writer.writerow({**names, "evaluation": "none"})
 
 
 def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -176,11 +156,11 @@ def _read_rows(file: Path) -> tuple[dict[str, float], ...]:
         reader = csv.DictReader(stream)
         for number, row in enumerate(reader, start=2):
             try:
-                values = {name: float(row[name]) for name in COLUMNS[6:]}
+                values = {name: float(row[name]) for name in ROW}
             except (TypeError, ValueError, KeyError):
                 if next(reader, None) is None:
                     break
-                raise ValueError(f"Line {number} of {file} should hold {', '.join(COLUMNS[6:])}, all numbers.") from None
+                raise ValueError(f"Line {number} of {file} should hold {', '.join(ROW)}, all numbers.") from None
             rows[values["timesteps"]] = values
     return tuple(rows[steps] for steps in sorted(rows))
 
@@ -204,11 +184,6 @@ def _read_yaml(file: Path) -> Any:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from None
-
-
-def _plain(value: float) -> str:
-    """Without a decimal point where there is nothing behind it."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

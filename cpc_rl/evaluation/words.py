@@ -155,7 +155,7 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
             )
     for algorithm, threshold in comparison.thresholds.items():
         lines += _axes_in_words(comparison, algorithm, threshold)
-    lines += logs_in_words(runs)
+    lines += unknown_in_words(runs)
     for name, values in different_settings(runs).items():
         lines.append(f"- **Runs differ in {name}**: {', '.join(values)}. What they show may be due to that.")
     lines += [f"- Command: `{command}`" for command in dict.fromkeys(run.command for run in runs if run.command)]
@@ -182,16 +182,34 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
     return [*lines, f"- Threshold{of}: {threshold:.4g}, {'as asked for' if comparison.threshold_given else chosen}."]
 
 
-def logs_in_words(runs: Sequence[Run]) -> list[str]:
-    """What is not known of runs that ``EvalCallback`` alone wrote down; nothing if there are none."""
+def unknown_in_words(runs: Sequence[Run]) -> list[str]:
+    """What is not known of runs that ``EvalCallback`` alone wrote down, or a table; nothing if there are none."""
+    lines = []
     logs = [run for run in runs if not run.own_final]
-    if not logs:
-        return []
-    who = "All runs are" if len(logs) == len(runs) else f"{len(logs)} of {len(runs)} runs are"
-    return [
-        f"- {who} known by `EvalCallback`'s `evaluations.npz` alone: their last evaluation counts as final, also of a run "
-        "that was cut; they have no wall time, and whether they differ in more than arm and seed is not known."
-    ]
+    if logs:
+        lines.append(
+            f"- {_who(logs, runs)} known by `EvalCallback`'s `evaluations.npz` alone: their last evaluation counts as final, "
+            "also of a run that was cut; they have no wall time, and whether they differ in more than arm and seed is not "
+            "known."
+        )
+    tables = [run for run in runs if run.table is not None]
+    if tables:
+        names = ", ".join(dict.fromkeys(f"`{run.table.name}`" for run in tables if run.table is not None))
+        lines.append(
+            f"- {_who(tables, runs)} known by tables alone ({names}), which do not say whether "
+            "they differ in more than arm and seed."
+        )
+    doubles = [run for run in runs if run.also_in]
+    if doubles:
+        names = ", ".join(dict.fromkeys(f"`{place.name}`" for run in doubles for place in run.also_in))
+        lines.append(f"- {_who(doubles, runs)} in {names} as well, and counted once, as their own folders have them.")
+    return lines
+
+
+def _who(some: Sequence[Run], runs: Sequence[Run]) -> str:
+    if len(some) == len(runs):
+        return "All runs are"
+    return f"{len(some)} of {len(runs)} runs are"
 
 
 def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:

@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecMonitor
 from cpc_rl import ContrastiveCallback
 from cpc_rl.cli import main
 from cpc_rl.evaluation.report import write_report
+from cpc_rl.evaluation.sources import find_sources, read_source
 from cpc_rl.evaluation.suite_report import write_suite_report
-from cpc_rl.evaluation.tasks import environment_folders, read_environment
 from tests.algorithms import make_model
 from tests.evaluation.folders import ENV, make_arm
 
@@ -43,7 +43,7 @@ def log_arms(folder: Path, template: str, **ends: tuple[float, ...]) -> None:
 )
 def test_arms_and_algorithms_are_those_of_the_folders(tmp_path: Path, template: str, algorithm: str) -> None:
     log_arms(tmp_path / ENV, template, none=(1.0, 2.0), cpc=(3.0, 5.0))
-    runs = read_environment(tmp_path / ENV)
+    runs = read_source(tmp_path / ENV)
     assert [(run.env, run.algorithm, run.arm, run.seed, run.status) for run in runs] == [
         (ENV, algorithm, arm, seed, "finished") for arm in ("none", "cpc") for seed in (0, 1)
     ]
@@ -86,10 +86,10 @@ def test_several_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for env in ("A", "B"):
         log_arms(tmp_path / env, "{arm}/ppo/x_{number}", none=(10.0, 12.0, 11.0), cpc=(20.0, 22.0, 21.0))
     (tmp_path / "other").mkdir()
-    assert environment_folders(tmp_path) == [tmp_path / "A", tmp_path / "B"]
+    assert find_sources(tmp_path) == [tmp_path / "A", tmp_path / "B"]
     scale = tmp_path / "scale.csv"
     scale.write_text("task,low,high\n*,0,20\n")
-    (comparison,) = write_suite_report(environment_folders(tmp_path), tmp_path / "out", normalise=str(scale), repetitions=100)
+    (comparison,) = write_suite_report(find_sources(tmp_path), tmp_path / "out", normalise=str(scale), repetitions=100)
     assert [task.env for task in comparison.suite.tasks] == ["A", "B"]
     assert "All runs are known by" in (tmp_path / "out" / "report.md").read_text()
     assert main(["report", str(tmp_path), "--normalise", str(scale), "--out", str(tmp_path / "cli"), "--compact"]) in (None, 0)
@@ -99,7 +99,7 @@ def test_several_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_from_within_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_arms(tmp_path / ENV, "{arm}/seed-{number}", none=(1.0,), cpc=(2.0,))
     monkeypatch.chdir(tmp_path / ENV)
-    assert {run.env for run in read_environment(Path("."))} == {ENV}
+    assert {run.env for run in read_source(Path("."))} == {ENV}
 
 
 def test_what_a_script_of_ones_own_leaves(tmp_path: Path) -> None:
@@ -118,16 +118,16 @@ def test_files_that_are_none_of_its(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "evaluations.npz").write_bytes(b"half of a")
     with pytest.raises(ValueError, match=r"evaluations.npz is not what EvalCallback writes, or is being written"):
-        read_environment(tmp_path / ENV)
+        read_source(tmp_path / ENV)
     np.savez(folder / "evaluations.npz", timesteps=[], results=np.empty((0, 5)))
     with pytest.raises(ValueError, match="holds no evaluation"):
-        read_environment(tmp_path / ENV)
+        read_source(tmp_path / ENV)
     np.savez(folder / "evaluations.npz", scores=[1.0])
     with pytest.raises(ValueError, match="is not what EvalCallback writes"):
-        read_environment(tmp_path / ENV)
+        read_source(tmp_path / ENV)
     (folder / "evaluations.npz").unlink()
     with pytest.raises(ValueError, match=r"EvalCallback's evaluations\.npz below folders that have their arms' names"):
-        environment_folders(folder)
+        find_sources(folder)
 
 
 def test_what_a_log_does_not_have_is_not_claimed(tmp_path: Path) -> None:

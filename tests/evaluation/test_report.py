@@ -197,7 +197,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert "`curl` over `compute`" in output and ": better;" in output and str(tmp_path / "here" / "report.md") in output
     assert not (folder / "report").exists() and (tmp_path / "here" / "report.md").is_file()
     with pytest.raises(ValueError, match="holds no runs"):
-        run(ReportArguments((tmp_path / "here",)))
+        run(ReportArguments((tmp_path / "nowhere",)))
     with pytest.raises(ValueError, match="--repetitions must be 1 or more"):
         run(ReportArguments((folder,), repetitions=0))
     with pytest.raises(ValueError, match="--normalise is for several environments"):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cpc_rl.evaluation.references import load_references
+from cpc_rl.evaluation.sources import find_sources, read_sources
 from cpc_rl.evaluation.suite import make_suites
 from cpc_rl.evaluation.suite_comparison import SuiteComparison, compare_suite
 from cpc_rl.evaluation.suite_tables import final_table, steps_table
 from cpc_rl.evaluation.suite_words import suite_in_words
-from cpc_rl.evaluation.tasks import environment_folders, make_tasks, read_environments
+from cpc_rl.evaluation.tasks import make_tasks
 from tests.evaluation.folders import make_run
 
 LOWS, HIGHS = (0.0, -10.0, -500.0, 2.0), (1.0, 10.0, 500.0, 4.0)
@@ -42,7 +43,7 @@ def compared(log_dir: Path, threshold: float | None = None) -> SuiteComparison:
     table = log_dir.parent / "references.csv"
     rows = [f"{name_of(task)},{low},{high}\n" for task, (low, high) in enumerate(zip(LOWS, HIGHS, strict=True))]
     table.write_text("task,low,high\n" + "".join(rows))
-    tasks = make_tasks(read_environments(environment_folders(log_dir)), load_references(str(table)), threshold)
+    tasks = make_tasks(read_sources(find_sources(log_dir)), load_references(str(table)), threshold)
     (suite,) = make_suites(tasks)
     return compare_suite(suite, repetitions=2_000)
 
@@ -155,11 +156,11 @@ def test_tasks_of_different_lengths(tmp_path: Path) -> None:
 def test_folders(tmp_path: Path) -> None:
     make_run(tmp_path / "a", "none", 0, [0.0], final=0.0)
     make_run(tmp_path / "b", "none", 0, [0.0], final=0.0)
-    assert environment_folders(tmp_path / "a") == environment_folders(tmp_path / "a" / "Toy-v0") == [tmp_path / "a" / "Toy-v0"]
-    with pytest.raises(ValueError, match=r"Both .* hold runs on Toy-v0"):
-        read_environments([tmp_path / "a" / "Toy-v0", tmp_path / "b" / "Toy-v0"])
+    assert find_sources(tmp_path / "a") == find_sources(tmp_path / "a" / "Toy-v0") == [tmp_path / "a" / "Toy-v0"]
+    with pytest.raises(ValueError, match=r"Both .*seed-0 hold ppo-none with seed 0 on Toy-v0"):
+        read_sources([tmp_path / "a" / "Toy-v0", tmp_path / "b" / "Toy-v0"])
     with pytest.raises(ValueError, match="holds no runs"):
-        environment_folders(tmp_path / "c")
+        find_sources(tmp_path / "c")
 
 
 def test_areas_are_those_of_each_tasks_own_evaluations(tmp_path: Path) -> None:

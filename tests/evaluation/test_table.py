@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cpc_rl.evaluation.arms import choose_threshold, group_arms
-from cpc_rl.evaluation.table import different_settings, read_runs, write_table
+from cpc_rl.evaluation.table import different_settings, read_runs
+from cpc_rl.evaluation.tidy_table import write_table
 from tests.evaluation.folders import ENV, HEADER, make_arm, make_run
 
 
@@ -24,7 +25,7 @@ def test_one_row_per_run_and_evaluation(tmp_path: Path) -> None:
     assert [list(row.values()) for row in table] == [
         [ENV, "ppo", "none", "3", "finished", "periodic", "0", "0.5", "1.5", "5", "0"],
         [ENV, "ppo", "none", "3", "finished", "periodic", "100", "2.25", "1.5", "5", "10"],
-        [ENV, "ppo", "none", "3", "finished", "final", "100", "4.0", "2.0", "20", "10"],
+        [ENV, "ppo", "none", "3", "finished", "final", "100", "4", "2", "20", "10"],
         [ENV, "ppo", "aug+curl", "0", "unfinished", "periodic", "0", "1", "1.5", "5", "0"],
     ]
 

@@ -1,0 +1,112 @@
+"""Where a report's runs come from: folders of runs, logs of ``EvalCallback``, and tidy tables of earlier reports."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from cpc_rl.evaluation.arm_names import arm_order
+from cpc_rl.evaluation.eval_logs import holds_evaluations, read_evaluations
+from cpc_rl.evaluation.table import Run, read_runs
+from cpc_rl.evaluation.tidy_table import COLUMNS, is_table, read_table
+
+
+def find_sources(path: Path) -> list[Path]:
+    """
+    What a path means: an environment's folder or a table, itself; a log directory or a folder of tables, those in it, by name.
+
+    :raises ValueError: there are no runs
+    """
+    if path.is_file():
+        if not is_table(path):
+            raise ValueError(f"{path} is no table of runs; such a one is a .csv file with the columns {', '.join(COLUMNS)}.")
+        return [path]
+    if any(True for _ in path.glob("*/seed-*")) or holds_evaluations(path):
+        return [path]
+    found = {file.parents[2] for file in path.glob("*/*/seed-*/config.yaml")}
+    found |= {child for child in path.glob("*") if holds_evaluations(child)}
+    found = found or {file for file in path.glob("*.csv") if is_table(file)}
+    if not found:
+        raise ValueError(
+            f"{path} holds no runs; it should hold folders such as ppo-none/seed-0 or ENV/ppo-none/seed-0, as "
+            "train_agent.py makes them, or EvalCallback's evaluations.npz below folders that have their arms' names, such as "
+            "none/seed-0 and cpc/seed-0, or be a table of runs (the runs.csv of a report) or a folder of tables."
+        )
+    return sorted(found)
+
+
+def read_source(path: Path) -> list[Run]:
+    """
+    All runs of one table, or of one environment's folder: those of ``train_agent.py`` and those that ``EvalCallback`` alone
+    wrote down.
+
+    :raises ValueError: there are none, or a file of theirs cannot be read
+    """
+    if path.is_file():
+        runs = read_table(path)
+        if not runs:
+            raise ValueError(f"{path} holds no runs.")
+        return runs
+    logged = read_evaluations(path)
+    own = any(True for _ in path.glob("*/seed-*/config.yaml")) or any(True for _ in path.glob("*/seed-*.failed"))
+    return _in_order((read_runs(path) if own or not logged else []) + logged)
+
+
+def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -> dict[str, list[Run]]:
+    """
+    The runs of each environment, those of several sources together, by algorithm, arm and seed.
+
+    A run that several sources hold counts once: as its own folder has it, whatever tables say.
+
+    :param sources: as of :func:`find_sources`
+    :param arms: those to read; all of them if ``None``
+    :raises ValueError: there are none of these arms on an environment, or two folders, or two tables, hold the same run
+    """
+    environments: dict[str, list[Run]] = {}
+    for source in sorted(sources, key=lambda path: path.is_file()):  # tables last
+        for env, runs in _by_environment(source).items():
+            environments[env] = _together(environments.get(env, []), runs)
+    return {env: keep_arms(_in_order(runs), arms, env) for env, runs in environments.items()}
+
+
+def _by_environment(source: Path) -> dict[str, list[Run]]:
+    """A table says of each run what it was on; a folder is of one environment, which runs that failed early may not name."""
+    runs = read_source(source)
+    if source.is_file():
+        return {env: [run for run in runs if run.env == env] for env in dict.fromkeys(run.env for run in runs)}
+    return {next((run.env for run in runs if run.env), ""): runs}
+
+
+def _together(runs: list[Run], more: list[Run]) -> list[Run]:
+    kept = {_key(run): run for run in runs}
+    for again in more:
+        run = kept.get(_key(again))
+        if run is None:
+            continue
+        if (run.table is None) == (again.table is None):
+            raise ValueError(
+                f"Both {run.folder} and {again.folder} hold {run.algorithm}-{run.arm} with seed {run.seed} on {run.env}; "
+                "give one of them."
+            )
+        kept[_key(again)] = replace(run, also_in=(*run.also_in, again.folder))
+    return [*(kept[_key(run)] for run in runs), *(run for run in more if _key(run) not in kept)]
+
+
+def _key(run: Run) -> tuple[str, str, int]:
+    return run.algorithm, run.arm, run.seed
+
+
+def _in_order(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+
+
+def keep_arms(runs: list[Run], arms: Collection[str] | None, where: str | Path) -> list[Run]:
+    """
+    The runs of some arms.
+
+    :raises ValueError: there are none
+    """
+    kept = [run for run in runs if arms is None or run.arm in arms]
+    if not kept:
+        there = ", ".join(dict.fromkeys(run.arm for run in runs))
+        raise ValueError(f"{where} has no runs of the arms {', '.join(arms or ())}; it has {there}.")
+    return kept
