@@ -86,23 +86,37 @@ class Balance(nn.Module):
         :param known: lower bound of the mutual information over its ceiling, a scalar; ``None`` where there is no such thing
         :param keeps_length: whether the auxiliary gradient leaves the features' lengths alone
         """
+        auxiliary_norm = auxiliary_norm.to(self.auxiliary_norm)  # maps of convolutions under autocast are of half precision
         if rl_norm is not None:
-            # A step without a finite norm says nothing about the scale, and would spoil the average for good.
-            finite = torch.isfinite(rl_norm) & torch.isfinite(auxiliary_norm)
-            step = torch.where(finite, 1 - self.decay, 0.0)
+            rl_norm = rl_norm.to(self.rl_norm)
+            # A step without a finite norm says nothing about the scale, and would spoil the average for good. Nor does one in
+            # which no anchor counted (no negatives, no window that is long enough): its zero is that of no loss.
+            counts = torch.isfinite(rl_norm) & torch.isfinite(auxiliary_norm) & (auxiliary_norm > 0)
+            step = torch.where(counts, 1 - self.decay, 0.0)
             self.rl_norm.lerp_(torch.nan_to_num(rl_norm, posinf=0.0), step)
             self.auxiliary_norm.lerp_(torch.nan_to_num(auxiliary_norm, posinf=0.0), step)
         if not isinstance(self.coef, str):
             return torch.full_like(auxiliary_norm, self.number(progress_remaining))
         # Both averages start at zero and lag alike, so the lag cancels in their quotient.
-        held = self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=torch.finfo(torch.float32).tiny)
-        return held if known is None or self.coef == "ratio" else held * self._room(known, keeps_length)
+        limits = torch.finfo(torch.float32)
+        held = (self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=limits.tiny)).clamp(max=limits.max)
+        # Where there is nothing to weigh there is no weight: before the first gradient the quotient has none, either.
+        held = torch.where(auxiliary_norm == 0, 0.0, held)
+        if known is None or self.coef == "ratio":
+            return held
+        return held * self._room(known, keeps_length, learnt=auxiliary_norm != 0)
 
-    def _room(self, known: Tensor, keeps_length: bool) -> Tensor:
-        """1 where the head knows half or may yet come to know it, next to nothing where it never does."""
+    def _room(self, known: Tensor, keeps_length: bool, learnt: Tensor) -> Tensor:
+        """
+        1 where the head knows half or may yet come to know it, next to nothing where it never does.
+
+        :param learnt: whether the batch had anything to learn from; of another one nothing is noted
+        """
         # Bounds of small batches scatter about zero: cut each one there, and nothing would look like something.
         known = torch.nan_to_num(known.to(self.known), neginf=-1.0).clamp(-1, 1)
-        self.known.copy_(torch.where(self.known < -1, known, self.known.lerp(known, FOLLOWED)))
-        self.credit.copy_(torch.maximum(self.known, self.credit.lerp(self.known, FORGOTTEN)))
+        now = torch.where(self.known < -1, known, self.known.lerp(known, FOLLOWED))
+        self.known.copy_(torch.where(learnt, now, self.known))
+        credit = torch.maximum(self.known, self.credit.lerp(self.known, FORGOTTEN))
+        self.credit.copy_(torch.where(learnt, credit, self.credit))
         share = self.credit.clamp(0, 0.5) if keeps_length else self.credit.clamp(min=0)
         return (4 * share * (1 - share)).clamp(min=LEAST)

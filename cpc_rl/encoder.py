@@ -142,19 +142,26 @@ class Encoder(nn.Module):
                 "assigned (extractor.forward = torch.compile(...)), call extractor.compile() instead."
             )
         # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
-        maps = {key: value.view_as(value) for key, value in seen.items()}
+        # In the features' precision: what convolutions under autocast give out would not go with the head's layers.
+        maps = {key: value.view_as(value).to(features.dtype) for key, value in seen.items()}
         if self._recording is not None and features.requires_grad:
             self._recording.maps += seen.values()
             self._recording.outputs += maps.values()
         return self._record(features), maps
 
+    def blank(self, count: int) -> Observations:
+        """So many black images of each entry, as the agent's buffers hold them."""
+        device = next(self.parameters()).device
+        spaces_of = {key: self._space(key) for key in self.extractors}
+        dtypes = {key: torch.uint8 if space.dtype == np.uint8 else torch.float32 for key, space in spaces_of.items()}
+        images = {key: torch.zeros(count, *space.shape, dtype=dtypes[key], device=device) for key, space in spaces_of.items()}
+        return images if self.is_dict else images[IMAGE]
+
     @torch.no_grad()
     def map_shapes(self) -> dict[str, tuple[int, int, int]]:
         """For each image entry the shape ``(channels, h, w)`` of its feature map."""
-        device = next(self.parameters()).device
-        zeros = {key: torch.zeros(1, *self._space(key).shape, device=device) for key in self.extractors}
         with probing(self):
-            maps = self.with_maps(zeros if self.is_dict else zeros[IMAGE])[1]
+            maps = self.with_maps(self.blank(1))[1]
         return {key: (value.shape[1], value.shape[2], value.shape[3]) for key, value in maps.items()}
 
     def _outputs(self, observations: Observations) -> dict[str, Tensor]:

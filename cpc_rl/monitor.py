@@ -18,6 +18,7 @@ from cpc_rl.sampling import Windows
 
 NOT_PRINTED = ("stdout", "log", "json", "csv")
 PRINTED_LENGTH = 36  # of Stable-Baselines3's table, which cuts longer names and fails where two are then the same
+LEAST_STEPS = 20  # of a head, to say that they trained nothing
 WHOLE_RUN = {"coef": "contrastive/coef", "gradient_ratio": "contrastive/gradient_ratio"}
 
 
@@ -93,12 +94,14 @@ class Monitor:
             whole = self.whole_run.get(name)
             record(logger, f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
+        self._warn_of_nothing_to_learn(means, objective.horizon)
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
         with torch.no_grad(), own_draws(objective), probing(encoder):
             anchors, positives = objective.pairs(self.windows)
+            paired = objective.paired(self.windows)
             z, z_positive = encoder(anchors), encoder(positives)
-            figures = {self.alignment: float(alignment(z, z_positive))}
+            figures = {self.alignment: float(alignment(z[paired], z_positive[paired]))} if paired.any() else {}
             if self.first:
                 figures |= self.watch.figures(encoder, anchors, z)
         for name, value in figures.items():
@@ -106,7 +109,10 @@ class Monitor:
         if num_timesteps >= self.next_picture:
             self.next_picture = num_timesteps + self.picture_freq
             with own_draws(objective):
-                picture = pair_picture(*objective.pictures(encoder, self.windows))
+                anchors, positives = objective.pictures(encoder, self.windows)
+            if len(anchors) == len(paired) and paired.any():
+                anchors, positives = anchors[paired], positives[paired]
+            picture = pair_picture(anchors, positives)
             logger.record(f"{self.prefix}/pairs", Image(picture, "HWC"), exclude=NOT_PRINTED)
             scores = score_matrix(objective, encoder, self.windows)
             if scores is not None:
@@ -124,6 +130,19 @@ class Monitor:
                 "observation looks the same to the head. The buffer may be empty, or the features have collapsed.",
                 stacklevel=2,
             )
+
+    def _warn_of_nothing_to_learn(self, means: dict[str, float], horizon: int) -> None:
+        """Of loss that is 0 for want of pairs, and not as every pair is found. A queue is empty for a step or some."""
+        learns = means.get("loss") != 0 or means.get("accuracy", 0.0) > 0.5
+        if self.warned or self.steps < LEAST_STEPS or learns:
+            return
+        self.warned = True
+        later = f", {horizon} frames later in its episode," if horizon else ""
+        warnings.warn(
+            f"{self.prefix}: nothing was trained in {self.steps} head steps, for no anchor had a positive{later} or none had "
+            "a negative. Episodes may be too short for the horizon, or the choice of negatives leaves none.",
+            stacklevel=2,
+        )
 
 
 def record(logger: Logger, key: str, value: float) -> None:

@@ -40,6 +40,7 @@ class RolloutWindows:
         self._next_slot = 0  # where the next rollout will be written
         self._filled = 0  # slots per environment that hold data
         self._seam: str | None = "reset"  # what happened before the next rollout, if anything
+        self._next_episode = 0  # of the first ring
 
     def mark_seam(self, reset: bool = False) -> None:
         """
@@ -71,7 +72,7 @@ class RolloutWindows:
         n_rollouts = -(-self.capacity // (length * n_envs))
         size = length * n_rollouts
         if self._ring is None or self._ring.episode.shape != (size, n_envs) or self._rollout_length != length:
-            next_episode = 0 if self._ring is None else self._ring.next_episode
+            next_episode = self._number_of_next()
             self._ring = TrajectoryRing(size, n_envs)
             self._ring.next_episode = next_episode
             self._rollout_length, self._next_slot, self._filled = length, 0, 0
@@ -183,13 +184,23 @@ class RolloutWindows:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """:return: Nothing: rollouts are not saved, and their environments start anew."""
-        return {}
+        """
+        :return: No rollouts, whose environments start anew: what number the next trajectory has, so that keys in a head's
+            queue are not taken for neighbours of the new ones.
+        """
+        return {"next_rollout_episode": self._number_of_next()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """:raises ValueError: if the state is that of another kind of source."""
-        if state:
+        """
+        :param state: an older version's is empty
+        :raises ValueError: if the state is that of another kind of source.
+        """
+        if state and "next_rollout_episode" not in state:
             raise ValueError("The saved windows belong to a replay buffer, but this model collects rollouts.")
+        self._next_episode = max(self._next_episode, state.get("next_rollout_episode", 0))
+
+    def _number_of_next(self) -> int:
+        return self._next_episode if self._ring is None else self._ring.next_episode
 
 
 def check_rollout_buffer(buffer: Any) -> None:

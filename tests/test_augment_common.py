@@ -12,6 +12,7 @@ from cpc_rl.augment import (
     Cutout,
     Intensity,
     PatchMask,
+    RandomResizedCrop,
     RandomShift,
     Rotation,
     make_augmentation,
@@ -235,3 +236,13 @@ def test_specifications_that_need_no_composition():
 def test_wrong_specifications_are_refused(spec, sentence):
     with pytest.raises(ValueError, match=sentence):
         make_augmentation(spec)
+
+
+@pytest.mark.parametrize("augmentation", [Rotation(degrees=30), RandomResizedCrop()])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_finds_the_same_pixels(augmentation, dtype):
+    images = random_images()
+    whole = augmentation(images.float() / 255, generator=generator())
+    half = augmentation((images.float() / 255).to(dtype), generator=generator())
+    assert half.dtype == dtype
+    assert (half.float() - whole).abs().max() < (1 / 100 if dtype == torch.bfloat16 else 1 / 500)

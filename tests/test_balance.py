@@ -123,3 +123,19 @@ def test_telling_the_kinds_of_keys_apart_is_no_information():
     for figures in (metrics, at_best):
         assert float(figures["mi_ceiling"]) == pytest.approx(math.log(count), abs=1e-5)
         assert float(figures["mi_lower_bound"]) == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("coef", ["ratio", "auto"])
+def test_steps_without_a_gradient_leave_the_ratio_what_it_is(coef):
+    """No anchor had a positive and a negative: the averages used to lag apart, up to an infinite coefficient times zero."""
+    nothing = torch.tensor(0.0)
+    balance = Balance(coef, 0.5)
+    before = {name: value.clone() for name, value in balance.state_dict().items()}
+    for _ in range(300):
+        assert float(balance.coefficient(RL_NORM, nothing, 1.0, torch.tensor(-4.0))) == 0
+    assert balance.state_dict() == before
+    for _ in range(3):
+        assert said(balance, 0.5) == pytest.approx(1.0)
+        assert float(balance.coefficient(RL_NORM, nothing, 1.0)) == 0
+    least = torch.tensor(1e-42)  # below what float32 divides by
+    assert math.isfinite(float(Balance(coef).coefficient(RL_NORM * 1e9, least, 1.0, torch.tensor(0.5)) * least))

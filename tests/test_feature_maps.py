@@ -7,9 +7,10 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import Tensor, nn
 
-from cpc_rl import DrQExtractor, ImpalaExtractor, NatureExtractor
+from cpc_rl import ContrastiveCallback, DrQExtractor, ImpalaExtractor, NatureExtractor
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.feature_map import map_module
+from tests.algorithms import make_model
 
 SPACE = spaces.Box(0, 255, (3, 44, 40), np.uint8)
 
@@ -176,3 +177,22 @@ def test_an_extractor_without_a_convolution_says_so():
     assert all(m.training for m in encoder.modules())
     with pytest.raises(ValueError, match="no convolution"):
         map_module(nn.Linear(2, 2))
+
+
+class HalfPrecision(NatureCNN):
+    """Convolutions under autocast, as on a GPU; features in single precision, which Stable-Baselines3 needs."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(observations).float()
+
+
+@pytest.mark.parametrize("objective", ["stdim", "driml", "spr"])
+def test_maps_of_convolutions_under_autocast(objective):
+    kwargs = {"features_extractor_class": HalfPrecision, "features_extractor_kwargs": {"features_dim": 32}}
+    model = make_model("PPO", policy_kwargs=kwargs)
+    callback = ContrastiveCallback(objective, batch_size=8)
+    model.learn(64, callback=callback)
+    (head,) = callback.heads.values()
+    assert head.steps > 0
+    assert all(torch.isfinite(p).all() for p in [*head.parameters, *model.policy.parameters()])

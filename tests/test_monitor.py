@@ -6,14 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from cpc_rl import ContrastiveCallback, SimCLR
+from cpc_rl import ATC, ContrastiveCallback, SimCLR
 from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
 from cpc_rl.monitor import Monitor, pair_picture
 from tests.algorithms import make_model
+from tests.synthetic import make_encoder, rolling_patterns
 
 
 @pytest.mark.parametrize("name", ["PPO", "DQN"])
@@ -141,3 +143,32 @@ def test_several_objectives_look_at_the_encoder_once_and_at_their_own_pairs(tmp_
     tags = {tag for tag in EventAccumulator(str(folder)).Reload().Tags()["scalars"] if tag.startswith("representation/")}
     assert {"representation/alignment_curl", "representation/alignment_simclr", "representation/effective_rank"} <= tags
     assert "representation/alignment" not in tags
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_alignment_is_of_pairs_that_are_there(shuffled):
+    """Where an episode ends before the horizon a window repeats its last frame, maybe the anchor itself."""
+    encoder = make_encoder()
+    atc = ATC(encoder, horizon=3, augment=None, shuffled=shuffled)
+    windows = rolling_patterns(12, 4, seed=0)
+    whole = torch.arange(12) % 3 > 0
+    images = windows.observations.clone()
+    images[~whole, 1:] = images[~whole, :1]
+    mask = windows.mask.clone()
+    mask[~whole, 1:] = False
+    windows = windows._replace(observations=images, mask=mask)
+
+    def logged(given):
+        model, monitor = make_model("PPO"), Monitor("atc")
+        model.set_logger(configure(None, []))
+        monitor.add({"loss": torch.tensor(1.0)}, given)
+        monitor.flush(model.logger, encoder, atc, 0)
+        return model.logger.name_to_value.get("representation/alignment")
+
+    rows = atc.paired(windows)
+    assert torch.equal(rows, whole.roll(1) if shuffled else whole)
+    with torch.no_grad():
+        anchors, positives = atc.pairs(windows)
+        expected = alignment(encoder(anchors[rows]), encoder(positives[rows]))
+    assert logged(windows) == pytest.approx(float(expected), rel=1e-5)
+    assert logged(windows._replace(mask=torch.zeros_like(mask))) is None

@@ -12,8 +12,10 @@ from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from cpc_rl import ContrastiveCallback
 from cpc_rl.gathering import _take
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, action_dim, encode_actions, window_source
+from tests.algorithms import make_model
 from tests.stamped_env import StampedEnv, read_stamps
 from tests.test_sampling_replay import expected_windows, make_buffer, write
 from tests.window_checks import ACTIONS, SHAPE, Episodes
@@ -188,3 +190,17 @@ def test_models_without_such_a_buffer_are_refused() -> None:
         window_source(DQN("CnnPolicy", buffer_size=3, **arguments))
     assert isinstance(window_source(PPO("CnnPolicy", **arguments), capacity=5), RolloutWindows)
     assert isinstance(window_source(DQN("CnnPolicy", buffer_size=4, **arguments)), ReplayWindows)
+
+
+def test_trajectories_of_rollouts_are_numbered_on_after_loading() -> None:
+    """A head's queue keeps keys with their trajectories' numbers: new ones must not be taken for those."""
+    model = make_model("PPO", n_envs=2)
+    first = ContrastiveCallback("moco", {"negatives": {"source": "queue", "exclude_near": 3}}, batch_size=8)
+    model.learn(128, callback=first)
+    old = first._windows.state_dict()
+    assert old["next_rollout_episode"] > 2
+    again = ContrastiveCallback("moco", {"negatives": {"source": "queue", "exclude_near": 3}}, batch_size=8)
+    model.learn(64, callback=again, reset_num_timesteps=False)
+    ring = again._windows._ring
+    assert ring.episode[ring.episode != ring.UNUSABLE].min() >= old["next_rollout_episode"]
+    RolloutWindows(ACTIONS).load_state_dict({})  # an older version's

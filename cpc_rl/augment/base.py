@@ -47,6 +47,11 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
+def computable(images: Tensor) -> Tensor:
+    """Floating-point images in a precision in which places within an image can be told: half precision has too few digits."""
+    return images if images.dtype in (torch.float32, torch.float64) else images.float()
+
+
 def from_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     """
     The inverse of :func:`to_unit`: to uint8 by clamping and rounding to the nearest level, for which ``values`` is used up: a

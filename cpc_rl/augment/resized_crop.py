@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpc_rl.augment.base import Augmentation, draw_uniform, from_unit, to_unit
+from cpc_rl.augment.base import Augmentation, computable, draw_uniform, from_unit, to_unit
 
 
 def resized_crop(images: Tensor, corners: Tensor, sizes: Tensor) -> Tensor:
@@ -61,4 +61,4 @@ class RandomResizedCrop(Augmentation):
         whole = torch.tensor(images.shape[2:], device=images.device)
         sizes = shares * whole
         places = torch.stack([draw_uniform(images, 0, 1, generator) for _ in range(2)], dim=1)
-        return from_unit(resized_crop(to_unit(images), places * (whole - sizes), sizes), images.dtype)
+        return from_unit(resized_crop(computable(to_unit(images)), places * (whole - sizes), sizes), images.dtype)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpc_rl.augment.base import Augmentation, check_range, draw_integers, draw_uniform, from_unit, to_unit
+from cpc_rl.augment.base import Augmentation, check_range, computable, draw_integers, draw_uniform, from_unit, to_unit
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -65,4 +65,4 @@ class Rotation(Augmentation):
         if not self.degrees:
             return images
         angles = draw_uniform(images, -self.degrees, self.degrees, generator)
-        return from_unit(rotate(to_unit(images), angles), images.dtype)
+        return from_unit(rotate(computable(to_unit(images)), angles), images.dtype)

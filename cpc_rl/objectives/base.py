@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from cpc_rl.augment import make_augmentation
-from cpc_rl.encoder import Encoder, Observations
+from cpc_rl.augment import AugmentationFn, make_augmentation
+from cpc_rl.encoder import Encoder, Observations, probing
 from cpc_rl.sampling import Windows, action_dim
 from cpc_rl.shared import Shared
 
@@ -61,9 +61,12 @@ class Objective(nn.Module):
 
         :param action_space: of the agent; ``None`` for data without actions
         :param keywords: of the class
-        :raises ValueError: if it needs actions and there are none
+        :raises ValueError: if it needs actions and there are none, or its augmentation makes images of a size that the encoder
+            cannot read
         """
-        return cls(encoder, 0 if action_space is None else action_dim(action_space), **keywords)
+        objective = cls(encoder, 0 if action_space is None else action_dim(action_space), **keywords)
+        check_augmented(objective.augmentation, encoder)
+        return objective
 
     def require_actions(self, action_dim: int) -> None:
         """:raises ValueError: if there are none"""
@@ -108,6 +111,11 @@ class Objective(nn.Module):
             )
         return self.augmented(anchors), self.augmented(positives)
 
+    def paired(self, windows: Windows) -> Tensor:
+        """``(B,)`` bool: the rows of :meth:`pairs` that have a positive, and not the last frame of a shorter window."""
+        there = windows.mask[:, self.horizon]
+        return there.roll(1, 0) if self.shuffled else there
+
     def pictures(self, encoder: Encoder, windows: Windows) -> tuple[Tensor, Tensor]:
         """Images ``(B, C, H, W)`` of anchors and of their positives, for TensorBoard's picture: the first image entry."""
         anchors, positives = (next(iter(encoder.images(view).values())) for view in self.pairs(windows))
@@ -130,6 +138,31 @@ class Objective(nn.Module):
         groups = within[counting]
         places, order = groups.argsort(stable=True), order[groups[order].argsort(stable=True)]
         return targets.index_copy(0, counting[places], targets[counting[order]])
+
+
+@torch.no_grad()
+def check_augmented(augmentation: AugmentationFn, encoder: Encoder) -> None:
+    """
+    See that an encoder can read what an augmentation makes of its images.
+
+    :raises ValueError: they are of another size, for which it is not made
+    """
+    blank = encoder.blank(2)
+    augmented = {}
+    for key, image in encoder.images(blank).items():
+        augmented[key] = augmentation(image, generator=torch.Generator(image.device).manual_seed(0))
+        if augmented[key].shape == image.shape:
+            continue
+        before, after = (tuple(images.shape[1:]) for images in (image, augmented[key]))
+        try:
+            with probing(encoder):
+                encoder({**blank, key: augmented[key]} if isinstance(blank, Mapping) else augmented[key])
+        except RuntimeError:
+            raise ValueError(
+                f"The augmentation {augmentation!r} turns images of shape {before} into {after}, which "
+                f"{type(encoder.extractors[key]).__name__} cannot read, for it is made for the former; one that keeps the "
+                "size is needed, such as random_shift."
+            ) from None
 
 
 def flatten_time(observations: Observations) -> Observations:

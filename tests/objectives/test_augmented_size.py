@@ -1,0 +1,35 @@
+"""Augmentations that change an image's size, as CURL's crop does."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from torch import nn
+
+from cpc_rl.encoder import IMAGE, Encoder
+from cpc_rl.objectives import OBJECTIVES
+
+SPACE = spaces.Box(0, 255, (3, 44, 44), np.uint8)
+
+
+class Pooling(BaseFeaturesExtractor):
+    """Reads images of any size."""
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space, 8)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+@pytest.mark.parametrize("name", ["curl", "simclr", "byol"])
+def test_a_crop_is_refused_where_the_extractor_reads_one_size(name):
+    crop = {"random_crop": {"size": 40}}
+    actions = spaces.Discrete(3)
+    with pytest.raises(ValueError, match=r"of shape \(3, 44, 44\) into \(3, 40, 40\), which NatureCNN cannot read"):
+        OBJECTIVES[name].build(Encoder({IMAGE: NatureCNN(SPACE, 32)}, SPACE), actions, augment=crop)
+    OBJECTIVES[name].build(Encoder({IMAGE: Pooling(SPACE)}, SPACE), actions, augment=crop)
+    both = spaces.Dict({"left": SPACE, "right": SPACE})
+    with pytest.raises(ValueError, match="NatureCNN cannot read"):
+        OBJECTIVES[name].build(Encoder({"left": Pooling(SPACE), "right": NatureCNN(SPACE, 32)}, both), actions, augment=crop)
