@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from cpc_rl.checks import check_number
+
 Coefficient = float | Callable[[float], float] | Literal["auto", "ratio"]
 
 LEAST = 0.05  # of the ratio: a head that knows nothing over the first features must be able to better them
@@ -34,7 +36,7 @@ class Balance(nn.Module):
         are, ``"auto"`` or ``"ratio"``
     :param ratio: the ratio that ``"ratio"`` holds, and ``"auto"`` at most
     :param decay: of the running averages, per head step
-    :raises ValueError: if the coefficient is negative or of none of these kinds
+    :raises ValueError: if the coefficient is negative, not finite or of none of these kinds
     """
 
     rl_norm: Tensor
@@ -47,11 +49,13 @@ class Balance(nn.Module):
         if isinstance(coef, str):
             if coef not in ("auto", "ratio"):
                 raise ValueError(f"coef is {coef!r}, but it takes a number, a schedule, 'auto' or 'ratio'.")
-        elif not callable(coef) and coef < 0:
-            raise ValueError(f"coef is {coef}, but a negative coefficient would train the encoder to lose information.")
-        if ratio < 0:
-            raise ValueError(f"gradient_ratio is {ratio}, but a ratio of norms is not negative.")
+        elif not callable(coef):
+            check_number("coef", coef, low=0)  # a negative one would train the encoder to lose information
+        check_number("gradient_ratio", ratio, low=0)
         self.coef, self.ratio, self.decay = coef, ratio, decay
+        if callable(coef):
+            for remaining in (1.0, 0.5, 0.0):
+                self.number(remaining)
         for name in ("rl_norm", "auxiliary_norm"):
             self.register_buffer(name, torch.zeros(()))
         self.register_buffer("known", torch.full((), -2.0))  # below -1 before the first batch
@@ -64,9 +68,17 @@ class Balance(nn.Module):
         return self.number(progress_remaining) == 0
 
     def number(self, progress_remaining: float) -> float:
-        """The coefficient where it is a number or a schedule."""
+        """
+        The coefficient where it is a number or a schedule.
+
+        :raises ValueError: a schedule gives none, or a negative one
+        """
         assert not isinstance(self.coef, str)
-        return float(self.coef(progress_remaining) if callable(self.coef) else self.coef)
+        if not callable(self.coef):
+            return float(self.coef)
+        value = self.coef(progress_remaining)
+        check_number(f"coef({progress_remaining:g}), of the schedule,", value, low=0)
+        return float(value)
 
     @torch.no_grad()
     def coefficient(

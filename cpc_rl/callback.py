@@ -4,9 +4,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from cpc_rl.attachment import choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
+from cpc_rl.checks import check_flag
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
@@ -80,9 +83,13 @@ class ContrastiveCallback(LearnCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
+        if isinstance(objective, Mapping) and isinstance(objective.get("self"), BaseAlgorithm):  # SB3 called it as a function
+            raise ValueError("learn() was given the class itself: pass an object, callback=ContrastiveCallback().")
+        check_flag("share_passes", share_passes)
+        check_flag("rollout_keys", rollout_keys)
         self.settings = HeadSettings(
             objective=objective,
-            objective_kwargs=dict(objective_kwargs or {}),
+            objective_kwargs={} if objective_kwargs is None else objective_kwargs,
             gradient=gradient,
             coef=coef,
             gradient_ratio=gradient_ratio,
@@ -217,6 +224,7 @@ class ContrastiveCallback(LearnCallback):
     def _on_training_end(self) -> None:
         self._detach()
         self._warn_of_no_updates()
+        self._warn_of_no_norm()
         self._warn_of_no_windows()
         if any(monitors.steps for monitors in self._monitors.values()):
             self._flush(at_least=1)
@@ -265,9 +273,22 @@ class ContrastiveCallback(LearnCallback):
             )
         elif self.settings.start > steps and not any(injection.watched for injection in self._injections):
             why = f"start is {self.settings.start}, and from there to step {self.num_timesteps} the encoder was not updated."
+        elif 0 < (most := max((injection.updates for injection in self._injections), default=0)) < self.settings.every:
+            why = f"every is {self.settings.every}, and the encoder had {most} updates: train for longer, or make it smaller."
         else:
             return
         warnings.warn(f"No head made a step in this learn(), for {why}", stacklevel=2)
+
+    def _warn_of_no_norm(self) -> None:
+        """Of a policy that calls the parts of its extractor: no hook sees what the extractor gives out."""
+        measured = isinstance(self.settings.coef, str) and self.settings.gradient_ratio > 0
+        if measured and any(each.unmeasured for each in self._injections):
+            warnings.warn(
+                f"The heads had no say in this learn(): coef={self.settings.coef!r} weighs them by the agent's gradient at "
+                "what the features extractor gives out, and the policy never calls the extractor itself (it calls parts of it "
+                "or its forward). Give coef a number.",
+                stacklevel=2,
+            )
 
     def _warn_of_no_windows(self) -> None:
         for name in self.settings.weights:

@@ -25,11 +25,13 @@ class Recording:
     :ivar outputs: what the objective got: features and feature maps
     :ivar features: of every pass, where the gradient's norm is taken
     :ivar maps: the maps that the features were computed from, where the norm is taken for an objective that reads maps
+    :ivar frozen: a pass could have built a graph and did not: the extractor's features are detached
     """
 
     outputs: list[Tensor] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
     maps: list[Tensor] = field(default_factory=list)
+    frozen: bool = False
 
 
 class Encoder(nn.Module):
@@ -199,6 +201,8 @@ class Encoder(nn.Module):
         if self._recording is not None and features.requires_grad:
             self._recording.outputs.append(features)
             self._recording.features.append(features)
+        elif self._recording is not None and torch.is_grad_enabled():
+            self._recording.frozen = True
         return features
 
     @contextmanager

@@ -1,5 +1,6 @@
 """One head at work: its objectives, their optimiser, random generators and the weights of their gradients."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,12 @@ class Head:
         if not self.encoder_parameters:
             raise ValueError("A head trains the encoder, and all parameters of this one have requires_grad=False.")
         self.parameters = [p for term in self.terms.values() for p in term.parameters]
+        for name, term in self.terms.items():
+            if set(term.parameters) & set(encoder.parameters()):
+                raise ValueError(
+                    f"The objective {name!r} keeps parameters of the encoder among its own: it may read or copy the encoder "
+                    "(cpc_rl.momentum), but keep no reference to it."
+                )
         self.device = self.encoder_parameters[0].device
         self.window_generator = torch.Generator().manual_seed(seed)
         for number, term in enumerate(self.terms.values()):
@@ -106,6 +113,7 @@ class Head:
         fused = self.device.type in ("cpu", "cuda")  # half of the loop's time (benchmarks/less_work.md)
         self.optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=fused) if trained else None
         self.steps = 0
+        self._told: set[str] = set()  # objectives of which it was said that they train nothing
 
     def gradient(
         self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float, shared: Shared | None = None
@@ -136,7 +144,8 @@ class Head:
             if shared is not None:
                 shared = shared._replace(anchors=shared.anchors.detach().requires_grad_())
                 recording.features.append(shared.anchors)
-            loss, metrics = term.objective(self.encoder, windows, shared)
+            given = (self.encoder, windows) if shared is None else (self.encoder, windows, shared)
+            loss, metrics = checked(name, term.objective(*given))
             outputs = recording.outputs + ([] if shared is None else [shared.anchors])
             places = recording.maps if term.objective.local else []
             # All of the gradient at a map comes through the features as well, on a way that is needed again below.
@@ -145,14 +154,25 @@ class Head:
                 loss, [*outputs, *places, *parameters], allow_unused=True, retain_graph=retain or None
             )
         at_outputs = [(z, g) for z, g in zip(outputs, gradients, strict=False) if g is not None]
+        if not at_outputs and not recording.frozen and name not in self._told:
+            self._told.add(name)
+            warnings.warn(
+                f"The loss of the objective {name!r} does not depend on what the encoder gave out, so it trains nothing of "
+                "the agent: features come from encoder(observations), encoder.views() or encoder.with_maps(), undetached.",
+                stacklevel=2,
+            )
         norm = _norm(loss, recording, at_outputs, gradients[len(outputs) : len(outputs) + len(places)])
+        # A step whose gradient is not finite is left out: one would make the agent's parameters NaN for good.
+        finite = torch.isfinite(norm)
+        at_outputs = [(z, torch.where(finite, g, 0.0)) for z, g in at_outputs]
         coef = term.weight * term.balance.coefficient(
-            rl_norm, norm, progress_remaining, _known(metrics), term.objective.keeps_length
+            rl_norm, torch.where(finite, norm, 0.0), progress_remaining, _known(metrics), term.objective.keeps_length
         )
         metrics["coef"] = coef
         if rl_norm is not None:
             metrics["gradient_ratio"] = coef * norm / rl_norm.clamp(min=torch.finfo(torch.float32).tiny)
-        head = dict(zip(parameters, gradients[len(outputs) + len(places) :], strict=True))
+        of_head = [None if g is None else torch.where(finite, g, 0.0) for g in gradients[len(outputs) + len(places) :]]
+        head = dict(zip(parameters, of_head, strict=True))
         if term.balance.is_zero(progress_remaining):
             return AuxiliaryGradient({}, None, head, (name,)), metrics
         anchors = None
@@ -199,6 +219,33 @@ class Head:
             self.optimizer.load_state_dict(state["optimizer"])
         self.window_generator.set_state(state["window_generator"])
         self.steps = state["steps"]
+
+
+def checked(name: str, result: Any) -> tuple[Tensor, Metrics]:
+    """
+    What an objective returned, with its loss among the metrics.
+
+    :raises ValueError: it is not a loss, from which a gradient can be taken, and a dict of scalar metrics
+    """
+    where = f"The objective {name!r} must return its loss and a dict of metrics"
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise ValueError(f"{where}, but it returned {_kind(result)}.")
+    loss, metrics = result
+    if not isinstance(loss, Tensor) or loss.dim() != 0 or not loss.requires_grad:
+        raise ValueError(f"{where}; the loss is a scalar tensor with a gradient, but it is {_kind(loss)}.")
+    for key, value in metrics.items():
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(f"{where}; metrics are scalars, but {key!r} is {_kind(value)}.")
+    return loss, {**metrics, "loss": loss.detach()}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        graph = "" if value.requires_grad else ", without a gradient"
+        return f"a tensor of shape {tuple(value.shape)}{graph}"
+    if isinstance(value, tuple):
+        return f"a tuple of {', '.join(map(_kind, value)) or 'nothing'}"
+    return f"an object of {type(value).__name__}"
 
 
 def _norm(

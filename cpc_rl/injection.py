@@ -95,6 +95,11 @@ class Injection:
             self._handles += [p.register_hook(partial(on_gradient, p)) for p in hooked]
         self._handles += [o.register_step_post_hook(self._after_step) for o in self.site.optimizers]
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether the agent's gradient came to the encoder in this ``learn()``, but never by what the extractors gave out."""
+        return self.rl_norm and not self.head.separate and self.reached and not self.watched
+
     def detach(self) -> None:
         """Take every hook away; harmless if there is none."""
         for handle in self._handles:

@@ -95,6 +95,13 @@ class Monitor:
             record(logger, f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
         self._warn_of_nothing_to_learn(means, objective.horizon)
+        if not math.isfinite(means.get("loss", 0.0)) and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{self.prefix}: the loss was not a finite number in some of the last {self.steps} head steps. Steps whose "
+                "gradient is not finite are left out.",
+                stacklevel=2,
+            )
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
         with torch.no_grad(), own_draws(objective), probing(encoder):
@@ -121,6 +128,8 @@ class Monitor:
 
     def _warn_at_chance(self, means: dict[str, float]) -> None:
         if self.warned or not {"mi_lower_bound", "mi_ceiling"} <= means.keys():
+            return
+        if means["mi_ceiling"] == 0:  # no anchor counted, which another warning tells
             return
         same_scores = abs(means["mi_lower_bound"]) < 1e-6 * max(1.0, means["mi_ceiling"])
         if same_scores and means.get("accuracy", 0.0) < math.exp(-means["mi_ceiling"]) * 1.001:

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from cpc_rl.attachment import Site, is_trpo
 from cpc_rl.balance import Balance, Coefficient
+from cpc_rl.checks import check_annotated, check_number
 from cpc_rl.head import Head, Term
 from cpc_rl.objectives import OBJECTIVES, Objective
 from cpc_rl.stable_text import stable_text
@@ -44,28 +44,31 @@ class HeadSettings:
         Balance(self.coef, self.gradient_ratio)
         if self.gradient not in ("joint", "separate"):
             raise ValueError(f"gradient is {self.gradient!r}, but it takes 'joint' or 'separate'.")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size is {self.batch_size}, but a contrast needs at least 2 windows.")
-        if self.every < 1 or self.start < 0 or self.learning_rate <= 0:
-            raise ValueError(
-                f"every is {self.every}, start is {self.start} and learning_rate is {self.learning_rate}, but they must be "
-                "at least 1, at least 0 and above 0."
-            )
+        check_number("batch_size", self.batch_size, whole=True, low=2)  # a contrast needs two windows
+        check_number("every", self.every, whole=True, low=1)
+        check_number("start", self.start, whole=True, low=0)
+        check_number("learning_rate", self.learning_rate, low=0, above=True)
+        if self.seed is not None:
+            check_number("seed", self.seed, whole=True, low=0)
 
     @property
     def weights(self) -> dict[str, float]:
         """
         Weight by the objective's name, as in TensorBoard's tags.
 
-        :raises ValueError: if there is none, or one is not positive
+        :raises ValueError: if there is none, one is not positive, or two are of the same name
         """
         if not isinstance(self.objective, Mapping):
             return {objective_name(self.objective): 1.0}
-        weights = {objective_name(choice): float(weight) for choice, weight in self.objective.items()}
-        if not weights or not all(0 < weight < math.inf for weight in weights.values()):
-            raise ValueError(
-                f"objective is {dict(self.objective)!r}, but it takes at least one objective, each with a weight above zero."
-            )
+        if not self.objective:
+            raise ValueError("objective is empty, but it takes at least one objective, each with a weight above zero.")
+        weights: dict[str, float] = {}
+        for choice, weight in self.objective.items():
+            name = objective_name(choice)
+            check_number(f"The weight of the objective {name!r}", weight, low=0, above=True)
+            if name in weights:
+                raise ValueError(f"Two objectives are called {name!r}: give one of the classes another name.")
+            weights[name] = float(weight)
         return weights
 
     @property
@@ -79,8 +82,10 @@ class HeadSettings:
         """
         Keywords by the objective's name.
 
-        :raises ValueError: if those of several objectives are not given by name
+        :raises ValueError: if they are no mapping, or those of several objectives are not given by name
         """
+        if not isinstance(self.objective_kwargs, Mapping):
+            raise ValueError(f"objective_kwargs is {self.objective_kwargs!r}, but it takes a dict, such as dict(horizon=3).")
         if not isinstance(self.objective, Mapping):
             return {name: dict(self.objective_kwargs) for name in self.weights}
         unknown = [name for name in self.objective_kwargs if name not in self.weights]
@@ -156,7 +161,8 @@ def objective_name(objective: Choice) -> str:
 
 def check_keywords(classes: Mapping[str, type[Objective]], keywords: Mapping[str, Mapping[str, Any]]) -> None:
     """
-    :raises ValueError: if an objective has no keyword of a name, saying which it has
+    :raises ValueError: if an objective has no keyword of a name, saying which it has; if one is of another kind than it must
+        be; or if the class cannot be made as the others are
     """
     for name, cls in classes.items():
         parameters = list(inspect.signature(cls).parameters.values())[2:]  # after the encoder and the actions' length
@@ -165,3 +171,11 @@ def check_keywords(classes: Mapping[str, type[Objective]], keywords: Mapping[str
         unknown = [key for key in keywords[name] if key not in known]
         if unknown and not open_ended:
             raise ValueError(f"The objective {name!r} has no keyword {unknown[0]!r}; it has {', '.join(known)}.")
+        check_annotated(f"the objective {name!r}", cls.__init__, keywords[name])
+        try:
+            inspect.signature(cls).bind(None, 0, **keywords[name])
+        except TypeError as error:
+            raise ValueError(
+                f"The objective {name!r} is made by {cls.__name__}(encoder, action_dim, **objective_kwargs), and cannot be: "
+                f"{error}."
+            ) from None

@@ -1,6 +1,5 @@
 """What becomes of a loaded encoder while the agent trains: it stays frozen, thaws later, or moves by smaller steps."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from torch import nn
 
 from cpc_rl.attachment import Site, find_sites, is_trpo, outermost_extractors, target_extractors
 from cpc_rl.callback import ContrastiveCallback
+from cpc_rl.checks import check_number
 from cpc_rl.head import Head
 from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps
@@ -50,15 +50,16 @@ class TransferCallback(LearnCallback):
     ) -> None:
         if train not in ("fine-tune", "frozen"):
             raise ValueError(f"train is {train!r}, but it takes 'fine-tune' or 'frozen'.")
-        if unfreeze_at is not None and (train != "frozen" or unfreeze_at < 0):
-            raise ValueError(
-                f"unfreeze_at is {unfreeze_at} and train is {train!r}, but only an encoder with train='frozen' can be "
-                "unfrozen, at 0 steps or more."
-            )
-        if not (lr_scale > 0 and math.isfinite(lr_scale)):
-            raise ValueError(
-                f"lr_scale is {lr_scale}, but it takes a positive number; to stop the encoder pass train='frozen'."
-            )
+        if unfreeze_at is not None:
+            check_number("unfreeze_at", unfreeze_at, whole=True, low=0)
+            if train != "frozen":
+                raise ValueError(
+                    f"unfreeze_at is {unfreeze_at} and train is {train!r}, but only an encoder with train='frozen' can be "
+                    "unfrozen."
+                )
+        check_number("lr_scale", lr_scale, low=0)
+        if lr_scale == 0:
+            raise ValueError("lr_scale is 0, but it must be above 0; to stop the encoder pass train='frozen'.")
         super().__init__(verbose)
         self.train: Train = train
         self.unfreeze_at, self.lr_scale = unfreeze_at, lr_scale

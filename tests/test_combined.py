@@ -123,7 +123,7 @@ def test_tensorboard_tells_the_objectives_apart(tmp_path):
     ("objective", "keywords", "said"),
     [
         ({}, {}, "at least one objective"),
-        ({"curl": 0}, {}, "weight above zero"),
+        ({"curl": 0}, {}, "weight of the objective .curl. is 0, .* above 0"),
         ({"curl": 1, "cpd": 1}, {}, "no objective 'cpd'"),
         ({"curl": 1}, {"tau": 0.1}, "by its name"),
         ({"curl": 1}, {"cpc": {}}, "by its name"),

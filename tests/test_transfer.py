@@ -374,9 +374,9 @@ def test_a_callback_that_is_needed_and_thrown_away_says_so(file):
     [
         ({"train": "freeze"}, "takes 'fine-tune' or 'frozen'"),
         ({"unfreeze_at": 5}, "only an encoder with train='frozen' can be unfrozen"),
-        ({"train": "frozen", "unfreeze_at": -1}, "at 0 steps or more"),
+        ({"train": "frozen", "unfreeze_at": -1}, "of at least 0"),
         ({"lr_scale": 0.0}, "to stop the encoder pass train='frozen'"),
-        ({"lr_scale": float("inf")}, "takes a positive number"),
+        ({"lr_scale": float("inf")}, "but it must be a finite number of at least 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_is_changed(keywords, said, file):

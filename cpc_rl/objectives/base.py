@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from cpc_rl.augment import AugmentationFn, make_augmentation
+from cpc_rl.checks import check_flag
 from cpc_rl.encoder import Encoder, Observations, probing
 from cpc_rl.sampling import Windows, action_dim
 from cpc_rl.shared import Shared
@@ -50,6 +51,7 @@ class Objective(nn.Module):
             if horizon < 0:
                 raise ValueError(f"horizon is {horizon}, but a window cannot hold fewer than 0 frames after its first.")
             self.horizon = horizon
+        check_flag("shuffled", shuffled)
         self.augmentation = make_augmentation(augment)
         self.shuffled = shuffled
         self.generator: torch.Generator | None = None  # on the images' device; set, saved and restored by the head
@@ -84,7 +86,7 @@ class Objective(nn.Module):
             ``can_share``; ``None`` where it has not
         :return: the loss (scalar, nats) and detached metrics by name
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method forward(encoder, windows, shared=None).")
 
     def frames_needed(self, shared: Shared) -> Sequence[int] | None:
         """

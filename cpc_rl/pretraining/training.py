@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from cpc_rl.head import Metrics, own_randomness
+from cpc_rl.head import Metrics, checked, own_randomness
 from cpc_rl.objectives import Objective
 from cpc_rl.pretraining.distributed import sum_gradients, world_size
 from cpc_rl.pretraining.optimizers import OPTIMIZERS, cosine_with_warmup, make_optimizer
@@ -150,7 +150,7 @@ class Learner:
         with own_randomness(self.device):
             torch.manual_seed(self.training.seed * 1_000_003 + step)
             for name, objective in self.objectives.items():
-                loss, metrics[name] = objective(self.encoder, shorten(windows, objective.horizon))
+                loss, metrics[name] = checked(name, objective(self.encoder, shorten(windows, objective.horizon)))
                 losses.append(self.weights[name] * loss)
             total = torch.stack(losses).sum()
             total.backward()
