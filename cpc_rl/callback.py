@@ -228,6 +228,8 @@ class ContrastiveCallback(LearnCallback):
         self._warn_of_no_windows()
         if any(monitors.steps for monitors in self._monitors.values()):
             self._flush(at_least=1)
+            # As Stable-Baselines3's own rows have it; TensorBoard has the steps on its axis.
+            self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
             self.logger.dump(self.num_timesteps)
 
     # -- helpers --------------------------------------------------------------------------------------------------
@@ -317,6 +319,8 @@ class ContrastiveCallback(LearnCallback):
         self._windows.load_state_dict(stored["windows"])
         for role, head in self.heads.items():
             entry = stored["heads"].get(role)
+            if entry is None and set(stored["heads"]) < set(self.heads):  # one more head than there was
+                continue
             if entry is None or entry["signature"] != self.settings.signature(head):
                 warnings.warn(
                     f"This model carries the state of a head with other settings than those of the '{role}' head now; it "

@@ -205,3 +205,24 @@ def test_a_loss_that_is_once_no_number(gradient, value):
     assert head.steps > 5
     assert all(torch.isfinite(p).all() for p in [*model.policy.parameters(), *head.parameters])
     assert torch.isfinite(head.terms["mine"].balance.auxiliary_norm)
+
+
+def test_one_more_head_than_there_was_is_no_other_setting():
+    model = make_model("SAC")
+    model.learn(steps("SAC"), callback=ContrastiveCallback("curl", batch_size=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(
+            steps("SAC"), callback=ContrastiveCallback("curl", batch_size=4, encoder="both"), reset_num_timesteps=False
+        )
+    with pytest.warns(UserWarning, match="with other settings than those of the 'actor' head"):
+        model.learn(8, callback=ContrastiveCallback("cpc", batch_size=4, encoder="both"), reset_num_timesteps=False)
+
+
+def test_the_last_row_of_a_log_says_at_which_step_it_is(tmp_path):
+    model = make_model("DQN")
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(40, callback=ContrastiveCallback("curl", batch_size=4))
+    header, *rows = [line.split(",") for line in (tmp_path / "progress.csv").read_text().splitlines()]
+    assert rows[-1][header.index("time/total_timesteps")] == "40"
+    assert rows[-1][header.index("contrastive/curl/loss")]
