@@ -22,7 +22,7 @@ from cpc_rl.evaluation.arms import group_arms
 from cpc_rl.evaluation.cells import table
 from cpc_rl.evaluation.intervals import all_differences, as_large
 from cpc_rl.evaluation.pairs import MEASURES, measured
-from cpc_rl.evaluation.table import read_runs
+from cpc_rl.evaluation.sources import find_sources, read_sources
 
 MOST_DEALS = 5_000_000
 Block = tuple[np.ndarray, np.ndarray]  # runs of the arm that has it, and of the one that has not, (n,) and (m,)
@@ -51,19 +51,22 @@ def effect(blocks: Sequence[Block]) -> Effect:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="<log-dir>/<environment>, of one algorithm")
+    parser.add_argument("sources", type=Path, nargs="+", help="<log-dir>/<environment>, or tables of runs; of one algorithm")
     parser.add_argument("--head", default="cpc", help="the objective; its arms are HEAD and aug+HEAD")
     arguments = parser.parse_args()
-    finished = [run for run in read_runs(arguments.folder) if run.status == "finished"]
-    if len({run.algorithm for run in finished}) > 1:
-        raise SystemExit(
-            f"{arguments.folder} has runs of several algorithms, but one at a time is looked at: move the others."
-        )
-    arms = {arm.arm: arm for arm in group_arms(finished)}
     head, both = arguments.head, f"aug+{arguments.head}"
-    missing = [name for name in ("none", "aug", head, both) if name not in arms]
+    needed = ("none", "aug", head, both)
+    runs_of = read_sources([source for path in arguments.sources for source in find_sources(path)], needed)
+    where = ", ".join(map(str, arguments.sources))
+    if len(runs_of) > 1:
+        raise SystemExit(f"{where}: runs on {', '.join(runs_of)}, but one environment at a time is looked at.")
+    finished = [run for runs in runs_of.values() for run in runs if run.status == "finished"]
+    if len({run.algorithm for run in finished}) > 1:
+        raise SystemExit(f"{where} has runs of several algorithms, but one at a time is looked at: move the others.")
+    arms = {arm.arm: arm for arm in group_arms(finished)}
+    missing = [name for name in needed if name not in arms]
     if missing:
-        raise SystemExit(f"{arguments.folder} has no finished run of {', '.join(missing)}, and all four arms are needed.")
+        raise SystemExit(f"{where} has no finished run of {', '.join(missing)}, and all four arms are needed.")
     rows, figures = [], {}
     for name, pairs in {head: ((head, "none"), (both, "aug")), "aug": (("aug", "none"), (both, head))}.items():
         for measure, words in MEASURES.items():
