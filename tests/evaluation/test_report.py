@@ -25,6 +25,10 @@ def make_grid(log_dir: Path, ends: dict[str, float], seeds: int = 5) -> Path:
     return log_dir / ENV
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
 def compared(folder: Path) -> Comparison:
     return compare(group_arms(read_runs(folder)), repetitions=500)
 
@@ -185,12 +189,11 @@ def test_some_arms_alone(tmp_path: Path) -> None:
     assert [arm.runs.arm for arm in comparison.arms] == ["none", "curl"]
     names = {"report.md", "report.json", "runs.csv", "curves_steps.png", "curves_seconds.png"}
     assert {item.name for item in (folder / "report").iterdir()} == names
-    with pytest.raises(ValueError, match="has no runs of the arms cpc; it has none, aug, curl"):
-        write_report(folder, arms=["cpc"])
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    before = files_of(folder)
+    for asked in (["cpc"], ["none", "cpc"]):
+        with pytest.raises(ValueError, match="There are no runs of the arms cpc to report; there are none, aug, curl"):
+            write_report(folder, arms=asked, repetitions=100)
+    assert files_of(folder) == before
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
