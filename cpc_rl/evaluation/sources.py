@@ -59,8 +59,8 @@ def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -
 
     :param sources: as of :func:`find_sources`
     :param arms: those to read; all of them if ``None``
-    :raises ValueError: one of these arms is nowhere, or none of them on an environment; or two folders, or two tables, hold the
-        same run
+    :raises ValueError: one of these arms is nowhere, or none of them on an environment; or two folders, or two tables, hold
+        the same run
     """
     environments: dict[str, list[Run]] = {}
     for source in sorted(sources, key=lambda path: path.is_file()):  # tables last
