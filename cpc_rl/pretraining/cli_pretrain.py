@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from cpc_rl.pretraining.loop import pretrain
+from cpc_rl.pretraining.loop import Pretrained, pretrain
 from cpc_rl.pretraining.opening import open_dataset
 from cpc_rl.pretraining.training import Training
 
@@ -39,9 +39,26 @@ class PretrainArguments(Training):
 
 
 def run(arguments: PretrainArguments) -> None:
-    """:raises ValueError: see :func:`cpc_rl.pretraining.pretrain`"""
+    """
+    :raises ValueError: see :func:`cpc_rl.pretraining.pretrain`
+    :raises KeyboardInterrupt: after Ctrl-C, saying where the same command goes on
+    """
+    try:
+        done = _pretrain(arguments)
+    except KeyboardInterrupt as error:
+        told = str(error) or "stopped"
+        raise KeyboardInterrupt(f"{told}; the same command {_next(arguments.out)}") from None
+    if os.environ.get("RANK", "0") == "0":
+        print(f"encoder: {done.encoder}")
+
+
+def _next(out: Path) -> str:
+    return f"goes on from {out / 'checkpoint.pt'}" if (out / "checkpoint.pt").exists() else "begins at the first step"
+
+
+def _pretrain(arguments: PretrainArguments) -> Pretrained:
     images = {"image_size": arguments.image_size, "grayscale": arguments.grayscale}
-    done = pretrain(
+    return pretrain(
         open_dataset(arguments.data, **{name: value for name, value in images.items() if value}),
         _objective(arguments.objective),
         arguments.extractor,
@@ -52,8 +69,6 @@ def run(arguments: PretrainArguments) -> None:
         device=arguments.device,
         **{setting.name: getattr(arguments, setting.name) for setting in fields(Training)},
     )
-    if os.environ.get("RANK", "0") == "0":
-        print(f"encoder: {done.encoder}")
 
 
 def keywords(settings: Sequence[str]) -> dict[str, Any]:

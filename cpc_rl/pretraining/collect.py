@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from cpc_rl.diagnostics.label_sources import label_reader
+from cpc_rl.interrupts import interrupts_ignored
 from cpc_rl.pretraining.opening import MINARI, dataset_path
 from cpc_rl.pretraining.policies import Policy
 from cpc_rl.pretraining.recordable import Recordable, copied
@@ -56,6 +57,7 @@ def collect(
     :param jpeg: store images with losses, in less space; else pixel for pixel
     :raises ValueError: if there is something at ``out`` already, a setting makes no sense, or the environment's observations
         or actions cannot be stored
+    :raises KeyboardInterrupt: after Ctrl-C, saying that nothing is kept
     """
     try:
         from minari.data_collector import EpisodeBuffer
@@ -98,8 +100,11 @@ def collect(
         storage.update_metadata(about)
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; nothing is kept, for a dataset is whole or not there: {folder}") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with interrupts_ignored():
+            shutil.rmtree(temporary, ignore_errors=True)
     return Collected(folder, done, episode, kept.left_out)
 
 
