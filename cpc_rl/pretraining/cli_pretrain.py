@@ -11,6 +11,8 @@ from cpc_rl.pretraining.loop import Pretrained, pretrain
 from cpc_rl.pretraining.opening import open_dataset
 from cpc_rl.pretraining.training import Training
 
+WORDS = {"true": True, "false": False, "none": None, "null": None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainArguments(Training):
@@ -25,7 +27,7 @@ class PretrainArguments(Training):
     set: tuple[str, ...] = ()
     """Keywords of the objective, as horizon=3; with several objectives spr.horizon=3."""
     extractor: str = "nature"
-    """nature, impala, drq or vit."""
+    """nature, data_efficient, impala, drq or vit."""
     extractor_set: tuple[str, ...] = ()
     """Keywords of the extractor, as features_dim=256."""
     image_size: tuple[int, int] | None = None
@@ -73,7 +75,8 @@ def _pretrain(arguments: PretrainArguments) -> Pretrained:
 
 def keywords(settings: Sequence[str]) -> dict[str, Any]:
     """
-    ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own.
+    ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own. ``true``, ``false``,
+    ``none`` and ``null`` are no texts, whatever their case: as a text, ``false`` would count as true.
 
     :raises ValueError: if one is no NAME=VALUE
     """
@@ -82,16 +85,22 @@ def keywords(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise ValueError(f"A keyword is given as NAME=VALUE, such as horizon=3, but this one is {setting!r}.")
-        try:
-            value = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            value = text
+        value = _value(text)
         outer, dot, inner = name.partition(".")
         if dot:
             found.setdefault(outer, {})[inner] = value
         else:
             found[name] = value
     return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _objective(text: str) -> Any:

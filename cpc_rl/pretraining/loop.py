@@ -70,8 +70,8 @@ def pretrain(
 
     :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
     :param objective: see :class:`cpc_rl.ContrastiveCallback`
-    :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features extractors of
-        images. Dict observations get one for each image entry
+    :param extractor: a name (``"nature"``, ``"data_efficient"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features
+        extractors of images. Dict observations get one for each image entry
     :param out: folder of the run
     :param frame_stack: recorded frames in an observation, as an agent with ``VecFrameStack`` sees them
     :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`

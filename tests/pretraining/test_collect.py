@@ -20,6 +20,7 @@ from cpc_rl.named_environment import make_environment
 from cpc_rl.pretraining import MinariEpisodes
 from cpc_rl.pretraining.cli_pretrain import keywords
 from cpc_rl.pretraining.collect import collect
+from cpc_rl.pretraining.extractor_choice import EXTRACTORS
 from cpc_rl.pretraining.policies import RandomPolicy, TrainedPolicy, make_policy
 from tests.pretraining.toy import Rolling, rolling_data
 
@@ -302,8 +303,18 @@ def test_keywords_from_text() -> None:
     given = ["horizon=3", "augment=None", "negatives={'source': 'queue'}", "estimator=nwj", "spr.horizon=2"]
     wanted = {"horizon": 3, "augment": None, "negatives": {"source": "queue"}, "estimator": "nwj", "spr": {"horizon": 2}}
     assert keywords(given) == wanted
+    words = {"a": "true", "b": "False", "c": "NONE", "d": "null", "e": "TRUE", "f": "'false'", "g": "nonesuch"}
+    read = keywords([f"{name}={text}" for name, text in words.items()])
+    assert read == {"a": True, "b": False, "c": None, "d": None, "e": True, "f": "false", "g": "nonesuch"}
     with pytest.raises(ValueError, match="NAME=VALUE"):
         keywords(["horizon"])
+
+
+def test_the_help_names_every_extractor(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["pretrain", "--help"])
+    words = set(re.findall(r"\w+", capfd.readouterr().out))
+    assert len(EXTRACTORS) == 5 and set(EXTRACTORS) <= words
 
 
 def test_every_command_is_there(capfd: pytest.CaptureFixture[str]) -> None:
