@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Space
 
 from cpc_rl.diagnostics.label_sources import label_reader
 from cpc_rl.interrupts import interrupts_ignored
+from cpc_rl.pretraining.episodes import ChannelsFirst
 from cpc_rl.pretraining.opening import MINARI, dataset_path
 from cpc_rl.pretraining.policies import Policy
 from cpc_rl.pretraining.recordable import Recordable, copied
@@ -55,8 +57,8 @@ def collect(
     :param labels: of each frame, for probes: sources as of :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as
         ``"ram"``. They are stored as ``infos/labels``
     :param jpeg: store images with losses, in less space; else pixel for pixel
-    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, or the environment's observations
-        or actions cannot be stored
+    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, the environment's observations or
+        actions cannot be stored, or there is no image among the observations
     :raises KeyboardInterrupt: after Ctrl-C, saying that nothing is kept
     """
     try:
@@ -74,6 +76,7 @@ def collect(
     if folder.exists():
         raise ValueError(f"There is something at {folder} already: choose another place for the dataset, or delete it.")
     kept = Recordable(env, jpeg)
+    _check_images(kept.space)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -106,6 +109,13 @@ def collect(
         with interrupts_ignored():
             shutil.rmtree(temporary, ignore_errors=True)
     return Collected(folder, done, episode, kept.left_out)
+
+
+def _check_images(space: Space) -> None:
+    try:
+        ChannelsFirst(space)
+    except ValueError as error:
+        raise ValueError(f"{error} Record an environment that gives them, as by a factory (--env-factory).") from None
 
 
 def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:

@@ -22,7 +22,7 @@ from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
 from cpc_rl.pretraining.distributed import any_process, processes, rank, world_size
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
-from cpc_rl.pretraining.feeding import batches, whole_batch
+from cpc_rl.pretraining.feeding import batches, check_windows, whole_batch
 from cpc_rl.pretraining.opening import Data, open_dataset, stacked
 from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
@@ -93,6 +93,7 @@ def pretrain(
     with processes(device):
         encoder = _encoder(data.observation_space, make, keywords, settings, device)
         learner = Learner(encoder, choice, data.action_space, settings)
+        check_windows(learner, data)
         identity = signature(choice, learner, make, keywords, data, frame_stack)
         out.mkdir(parents=True, exist_ok=True)
         state = load_checkpoint(out / "checkpoint.pt", identity)

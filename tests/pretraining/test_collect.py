@@ -176,6 +176,18 @@ def test_texts_are_left_out_and_named(tmp_path: Path) -> None:
         collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "other")
 
 
+def test_an_environment_without_images_is_refused_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["collect", "--env", "CartPole-v1", "--steps", "10", "--out", str(tmp_path / "data")]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("cpc-rl: The observations are Box(") and error.count("\n") == 1
+    assert "but pre-training needs images: a Box of shape (H, W)" in error and "--env-factory" in error
+    env = gymnasium.make("CartPole-v1")
+    env.observation_space = spaces.Dict({"speed": spaces.Box(-1, 1, (2,)), "mission": spaces.Text(9)})
+    with pytest.raises(ValueError, match="but pre-training needs images"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_environment_that_is_registered_by_its_class_is_recorded(tmp_path: Path) -> None:
     gymnasium.register("RollingByClass-v0", Rolling)
     try:
