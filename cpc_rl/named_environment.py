@@ -26,7 +26,7 @@ def make_environment(env: str | None, factory: str | None = None, keywords: Mapp
     """
     if factory is None and env is None:
         raise ValueError("Which environment the frames shall come from is not said: give its id (--env), or a file of frames.")
-    make = gymnasium.make if factory is None else _imported(factory)
+    make: Callable[..., Any] = gymnasium.make if factory is None else _imported(factory)
     keywords = dict(keywords or {})
     if env is None and _takes_id(make, keywords):
         raise ValueError(

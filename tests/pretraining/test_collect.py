@@ -329,6 +329,34 @@ def test_the_help_names_every_extractor(capfd: pytest.CaptureFixture[str]) -> No
     assert len(EXTRACTORS) == 5 and set(EXTRACTORS) <= words
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ModuleNotFoundError("No module named 'minari'", name="minari"), "needs the package minari, which is not installed"),
+        (
+            ImportError("libx.so: no such file", name="cv2"),
+            "needs the package cv2, which cannot be imported (libx.so",
+        ),
+        (ImportError("cannot import name 'x'", name="cpc_rl.windows"), None),
+        (ModuleNotFoundError("No module named 'cpc_rl.nothing'", name="cpc_rl.nothing"), None),
+        (ImportError("of no module"), None),
+    ],
+)
+def test_a_fault_of_our_own_modules_is_no_missing_package(
+    error: ImportError, text: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "import_module", broken)
+    if text is None:
+        with pytest.raises(ImportError) as info:
+            cli.main(["report"])
+        assert info.value is error
+    else:
+        assert cli.main(["report"]) == 2 and text in capfd.readouterr().err
+
+
 def test_every_command_is_there(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     printed = capfd.readouterr().out
