@@ -1,10 +1,7 @@
 """Evaluation on a fixed set of episodes, in as many processes as there are cores, without a trace in the training."""
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from agents.errors import UserError
 from agents.randomness import undisturbed
+from cpc_rl.interrupts import interrupts_ignored
 from envs import make_env
 from envs.stacking import stack_frames
 
@@ -194,19 +192,6 @@ def mostly(actions: np.ndarray, space: spaces.Space, epsilon: float, generator: 
         raise UserError(f"The recipe's evaluation.epsilon draws discrete actions, and the environment's are {space}.")
     drawn = generator.random(len(actions)) < epsilon
     return np.where(drawn, generator.integers(space.n, size=len(actions)) + space.start, actions)
-
-
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Processes started within this block outlive Ctrl-C, which a terminal sends to all: the trainer still needs them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _make_one(env_id: str, keywords: dict[str, Any]) -> gym.Env:

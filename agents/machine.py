@@ -8,7 +8,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.build import environment_keywords
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
-from agents.evaluation import Evaluator, interrupts_ignored
+from agents.evaluation import Evaluator
+from cpc_rl.interrupts import interrupts_ignored
 from envs import make_vec_env
 from envs.reward import RewardSign, ScaledReward
 

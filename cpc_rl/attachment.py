@@ -55,15 +55,34 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
                 f"No optimiser of this {name}'s policy, its actor or its critic (their attribute optimizer) holds the "
                 f"parameters of the features extractor ({extractor}), so a head's gradient would move nothing."
             )
+        remedy = _normalised_images(model) or (
+            "Use image observations with 'CnnPolicy' or 'MultiInputPolicy', or pass an extractor in policy_kwargs."
+        )
         raise ValueError(
             f"The features extractor of this {name} ({extractor}) has no trainable parameters, so a head has nothing to "
-            "train. Use image observations with 'CnnPolicy' or 'MultiInputPolicy', or pass an extractor in policy_kwargs."
+            f"train. {remedy}"
         )
     roles = ["shared"] if len(candidates) == 1 else [_role(path, name) for path in candidates]
     return [
         Site(role, module, make_encoder(module, model.policy.observation_space, model.policy.normalize_images), owners)
         for role, (module, owners) in zip(roles, candidates.values(), strict=True)
     ]
+
+
+def _normalised_images(model: BaseAlgorithm) -> str:
+    """A sentence if there are images in a Dict of which ``VecNormalize`` has made spaces that are none; else nothing."""
+    env, space = model.get_vec_normalize_env(), model.observation_space
+    if env is None or not env.norm_obs or not isinstance(space, spaces.Dict):
+        return ""
+    images = [key for key in env.norm_obs_keys or () if key in space.spaces and len(space[key].shape or ()) == 3]
+    if not images:
+        return ""
+    others = [key for key in env.norm_obs_keys or () if key not in images]
+    remedy = f"norm_obs_keys={others}" if others else "norm_obs=False"
+    return (
+        f"VecNormalize normalises {', '.join(map(repr, images))} (norm_obs_keys), which is then {space[images[0]]}: for "
+        f"Stable-Baselines3 no image, so that it is flattened. Make VecNormalize with {remedy}, and a new model with it."
+    )
 
 
 def choose_sites(sites: list[Site], encoder: str) -> list[Site]:

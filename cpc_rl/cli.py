@@ -1,5 +1,6 @@
 """``cpc-rl``: what the package does from the command line, one subcommand each."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ COMMANDS = {
     "look": Command("cpc_rl.diagnostics.cli_look", "LookArguments", "pictures of a representation, as one page"),
     "report": Command("cpc_rl.evaluation.cli_report", "ReportArguments", "compare finished runs"),
 }
+STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 
 
 def usage() -> str:
@@ -40,9 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run the command line.
 
     :param argv: without the program's name; the process's own if ``None``
-    :return: exit status: 2 after a mistake in the arguments or the data, or at a place that cannot be read or written, with a
-        line that says which
+    :return: exit status: 2 after a mistake in the arguments or the data, or at a place that cannot be read or written, 130
+        after Ctrl-C, with a line that says which
     """
+    try:
+        return _main(argv)
+    except KeyboardInterrupt as error:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun all are told to stop
+            print(f"cpc-rl: {str(error) or 'stopped'}.", file=sys.stderr)
+        return STOPPED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     name, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
     if name in ("-h", "--help"):
         print(usage())
@@ -55,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         module = import_module(command.module)
     except ImportError as error:
-        return _mistake(f"{name} needs the package {error.name}, which is not installed: pip install -e '.[pretrain]'.")
+        if error.name is None or error.name.partition(".")[0] == "cpc_rl":  # a fault of our own, which is shown as it is
+            raise
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if missing else f"cannot be imported ({error})"
+        return _mistake(f"{name} needs the package {error.name}, which {why}: pip install -e '.[pretrain]'.")
     arguments = tyro.cli(getattr(module, command.arguments), prog=f"cpc-rl {name}", args=rest[:-1])
     try:
         with _modules_here():

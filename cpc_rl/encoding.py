@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cpc_rl.attachment import Site, choose_sites, find_sites, target_extractors
 from cpc_rl.encoder import probing
+from cpc_rl.file_errors import refuse_folder
 from cpc_rl.transfer import Train, TransferCallback
 from cpc_rl.whole_file import whole_file
 
@@ -131,6 +132,7 @@ def load_encoder(
 
 
 def _load_weights(model: BaseAlgorithm, file: str | os.PathLike) -> None:
+    refuse_folder(file, "an encoder's file, such as the encoder.safetensors in one,")
     try:
         with safe_open(os.fspath(file), framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}

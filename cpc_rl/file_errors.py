@@ -1,12 +1,24 @@
-"""What the command lines say of files and folders that cannot be read or written."""
+"""What is said of files and folders that cannot be read or written."""
 
 import errno
+import os
 
 # What a user can mend. Whatever else an operating system may say is a fault of the program and keeps its traceback.
 REASONS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
 }
+
+
+def refuse_folder(path: str | os.PathLike, wanted: str) -> None:
+    """
+    Libraries that are given a folder to read say things such as "No such device".
+
+    :param wanted: what the file should be
+    :raises ValueError: if it is a folder
+    """
+    if os.path.isdir(path):
+        raise ValueError(f"{os.fspath(path)} is a folder, but {wanted} is needed.")
 
 
 def file_error(error: OSError) -> str | None:

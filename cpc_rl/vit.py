@@ -42,7 +42,7 @@ class ViTExtractor(ImageExtractor):
     :param heads: of the attention
     :param mlp_ratio: width of the hidden layers over that of the tokens
     :param pool: ``"mean"`` of the tokens or ``"class"`` token
-    :param positions: ``"sincos"`` (fixed, two-dimensional), ``"learnt"`` or ``"none"``
+    :param positions: ``"sincos"`` (fixed, two-dimensional), ``"learnt"`` or ``"none"``, as which ``None`` counts
     :param freeze_patches: leave the random patch projection as it is (MoCo v3, section 4.2: it makes training more stable).
         Its parameters never have a gradient
     :raises ValueError: if a setting makes no sense
@@ -60,10 +60,11 @@ class ViTExtractor(ImageExtractor):
         heads: int = 3,
         mlp_ratio: float = 4.0,
         pool: Literal["mean", "class"] = "mean",
-        positions: Literal["sincos", "learnt", "none"] = "sincos",
+        positions: Literal["sincos", "learnt", "none"] | None = "sincos",
         freeze_patches: bool = False,
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment)
+        positions = "none" if positions is None else positions
         if pool not in ("mean", "class") or positions not in ("sincos", "learnt", "none"):
             raise ValueError(
                 f"pool is {pool!r} and positions is {positions!r}, but they take 'mean' or 'class', and 'sincos', 'learnt' or "

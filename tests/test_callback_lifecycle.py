@@ -15,7 +15,7 @@ from sb3_contrib import ARS
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor
@@ -187,6 +187,18 @@ def test_a_zip_of_stock_classes_needs_no_plugin(tmp_path):
     for cls in (PPO, SAC):
         state = stored_state(cls.load(tmp_path / f"{cls.__name__}_again.zip"))
         assert state["heads"] and equal(state, stored_state(cls.load(tmp_path / f"{cls.__name__}.zip")))
+
+
+@pytest.mark.parametrize(("keys", "remedy"), [(None, r"norm_obs_keys=\['vector'\]"), (["image"], "norm_obs=False")])
+def test_images_that_vec_normalize_takes_for_vectors_are_named_as_the_cause(keys, remedy):
+    def made(keys):
+        env = DummyVecEnv([lambda: StampedEnv(dict_obs=True, channels_last=True)])
+        return PPO("MultiInputPolicy", VecNormalize(env, norm_obs_keys=keys), n_steps=8, batch_size=8, device="cpu")
+
+    with pytest.raises(ValueError, match=rf"VecNormalize normalises 'image' \(norm_obs_keys\).* with {remedy}, and") as info:
+        made(keys).learn(16, callback=ContrastiveCallback(batch_size=4))
+    assert "MultiInputPolicy" not in str(info.value)
+    made(["vector"]).learn(16, callback=ContrastiveCallback(batch_size=4))  # the remedy
 
 
 def test_what_cannot_take_a_head_is_refused_with_a_reason():

@@ -1,6 +1,7 @@
 """Features of a trained model, and the encoder's file."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from cpc_rl import NatureExtractor, encode, load_encoder, pinned_policy_kwargs, save_encoder
+from cpc_rl.diagnostics.saved_encoder import read_encoder
 from cpc_rl.encoding import _brightest
 from tests.algorithms import ALGORITHMS, make_model
 
@@ -77,6 +79,9 @@ def test_a_file_that_does_not_fit_says_which_layer_and_changes_nothing(tmp_path)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         load_encoder(other, file)
+    for read in (partial(load_encoder, other), read_encoder):
+        with pytest.raises(ValueError, match=f"{tmp_path} is a folder, but an encoder's file, such as .* is needed"):
+            read(tmp_path)
 
 
 def test_an_encoder_of_pixels_up_to_1_is_refused_where_they_go_up_to_255(tmp_path):

@@ -128,12 +128,12 @@ def test_without_positions_the_order_of_patches_is_nothing_to_it(pool):
     batch = images(32, 32)
     patches = F.unfold(batch, 8, stride=8)  # (N, 3 * 64, 16)
     permuted = F.fold(patches[:, :, order], (32, 32), 8, stride=8)
-    for positions in ("none", "sincos", "learnt"):
+    for positions in ("none", None, "sincos", "learnt"):  # None: what a command line makes of the word
         extractor = make(shape=(32, 32, 3), pool=pool, positions=positions)
         maps = [extractor.feature_map(x).flatten(2) for x in (batch, permuted)]
         same_map = torch.allclose(maps[0][:, :, order], maps[1], atol=1e-5)
         same_features = torch.allclose(extractor(batch), extractor(permuted), atol=1e-5)
-        assert (same_map, same_features) == ((True, True) if positions == "none" else (False, False))
+        assert (same_map, same_features) == ((True, True) if positions in ("none", None) else (False, False))
 
 
 @pytest.mark.parametrize("pool", ["mean", "class"])

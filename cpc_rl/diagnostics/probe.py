@@ -105,7 +105,8 @@ def probe(
         "seed": seed,
     }
     frames = {part: int(mask.sum()) for part, mask in zip(Split._fields, split, strict=True)}
-    return ProbeReport([scores[name] for name in labels if name in scores], dropped, frames, settings)
+    remarks = _remarks(frames["train"], rows.shape[1])
+    return ProbeReport([scores[name] for name in labels if name in scores], dropped, frames, settings, remarks)
 
 
 def _check(features: Tensor, labels: Mapping[str, NDArray], episodes: NDArray) -> None:
@@ -122,6 +123,15 @@ def _check(features: Tensor, labels: Mapping[str, NDArray], episodes: NDArray) -
             raise ValueError(
                 f"'{name}' has the shape {np.shape(values)}, but there are {len(features)} frames: it must hold one each."
             )
+
+
+def _remarks(frames: int, features: int) -> list[str]:
+    if frames >= features:
+        return []
+    return [
+        f"Few frames: {frames} to learn from, fewer than the {features} features, so that a probe can fit them whatever they "
+        "show, and the scores may say little of the features. Record more."
+    ]
 
 
 def _useless(values: NDArray, train: NDArray, test: NDArray, kind: Kind, min_entropy: float) -> str | None:

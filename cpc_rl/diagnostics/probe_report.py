@@ -1,6 +1,6 @@
 """What probes found."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -49,12 +49,14 @@ class ProbeReport:
     :ivar dropped: name of each variable that was left out, and why
     :ivar frames: number of frames by ``"train"``, ``"validation"``, ``"test"``
     :ivar settings: of the probes
+    :ivar remarks: sentences on how far the scores can be trusted
     """
 
     variables: list[VariableScore]
     dropped: dict[str, str]
     frames: dict[str, int]
     settings: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def category_means(self, kind: Kind = "categorical") -> dict[str, float]:
         """Mean score of each category, over the variables of one kind."""
@@ -93,7 +95,7 @@ class ProbeReport:
             mean = self.mean(kind)  # type: ignore[arg-type]
             if mean is not None:
                 lines.append(f"| mean over categories | | {measure} | {mean:.3f} | | |")
-        return "\n".join([*lines, *_left_out([self])])
+        return "\n".join([*lines, *_remarks([self])])
 
 
 def merged(reports: Mapping[str, ProbeReport]) -> str:
@@ -109,10 +111,11 @@ def merged(reports: Mapping[str, ProbeReport]) -> str:
     for name, v in variables.items():
         cells = [f"{scores[title][name]:.3f}" if name in scores[title] else "" for title in reports]
         lines.append(f"| {name} | {' | '.join(cells)} | {v.baseline:.3f} | {v.measure} |")
-    return "\n".join([*lines, *_left_out(reports.values())])
+    return "\n".join([*lines, *_remarks(list(reports.values()))])
 
 
-def _left_out(reports: Iterable[ProbeReport]) -> list[str]:
-    """A line for each variable that has no score, and why."""
+def _remarks(reports: Sequence[ProbeReport]) -> list[str]:
+    """A line for each variable that has no score, and why, and for each remark."""
     reasons = dict.fromkeys((name, why) for report in reports for name, why in report.dropped.items())
-    return [f"\nLeft out: {name}, {why}." for name, why in reasons]
+    remarks = dict.fromkeys(remark for report in reports for remark in report.remarks)
+    return [*(f"\nLeft out: {name}, {why}." for name, why in reasons), *(f"\n{remark}" for remark in remarks)]

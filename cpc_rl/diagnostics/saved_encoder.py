@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from cpc_rl.attachment import make_encoder
 from cpc_rl.encoder import Encoder
+from cpc_rl.file_errors import refuse_folder
 
 
 def read_encoder(file: str | os.PathLike) -> Encoder:
@@ -19,6 +20,7 @@ def read_encoder(file: str | os.PathLike) -> Encoder:
 
     :raises ValueError: if it cannot be read, its class cannot be imported, or it reads a Dict space
     """
+    refuse_folder(file, "an encoder's file, such as the encoder.safetensors in one,")
     try:
         with safe_open(os.fspath(file), framework="pt") as opened:
             told = json.loads((opened.metadata() or {})["cpc_rl"])

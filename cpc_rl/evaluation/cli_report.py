@@ -44,7 +44,8 @@ def run(arguments: ReportArguments) -> None:
     """
     Write the report, say where it is and what it says.
 
-    :raises ValueError: the folders hold no runs, or none that is finished; or there is no scale for several tasks
+    :raises ValueError: the folders hold no runs, none of an arm, or none that is finished; there is no scale for several
+        tasks; or a number makes no sense
     """
     if arguments.repetitions < 1:
         raise ValueError(f"--repetitions must be 1 or more, and is {arguments.repetitions}.")

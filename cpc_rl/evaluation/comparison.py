@@ -1,5 +1,6 @@
 """What a comparison says: the figures of each arm, and of each pair of arms that can be held against each other."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -81,6 +82,19 @@ def compare(arms: Sequence[ArmRuns], threshold: float | None = None, *, repetiti
     )
     empty = tuple(arm for arm in arms if not arm.runs)
     return Comparison(summaries, pairs, thresholds, threshold is not None, empty)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """
+    To be asked before a report writes anything.
+
+    :raises ValueError: it is given and no finite number
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(
+            f"threshold is {threshold}, but it must be a finite number, a return or over several environments a normalised "
+            "score; leave it out to have one chosen."
+        )
 
 
 def _summarize(arm: ArmRuns, threshold: float | None, repetitions: int, seed: int) -> ArmSummary:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpc_rl.evaluation.arms import group_arms
-from cpc_rl.evaluation.comparison import ArmSummary, Comparison, compare
+from cpc_rl.evaluation.comparison import ArmSummary, Comparison, check_threshold, compare
 from cpc_rl.evaluation.event_log import write_event_log
 from cpc_rl.evaluation.figures import write_curves
 from cpc_rl.evaluation.intervals import REPETITIONS, Interval
@@ -40,7 +40,8 @@ def write_report(
     :param threshold: the return whose first reaching is compared; chosen from plain training's curve if ``None``
     :param repetitions: of the bootstrap
     :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
-    :raises ValueError: there are no runs, none that is finished, or runs on several environments; or ``out`` has to be said
+    :raises ValueError: there are no runs, none of an arm, none that is finished, or runs on several environments; ``out`` has
+        to be said; or the threshold is no finite number
     """
     given = [sources] if isinstance(sources, Path) else list(sources)
     environments = read_sources(given, arms)
@@ -57,8 +58,9 @@ def report_runs(
     """
     :func:`write_report`, of runs that were read.
 
-    :raises ValueError: none is finished
+    :raises ValueError: none is finished; or the threshold is no finite number, and nothing is written
     """
+    check_threshold(threshold)
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "runs.csv", runs)
     comparison = compare(group_arms(runs), threshold, repetitions=repetitions)

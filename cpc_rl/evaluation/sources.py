@@ -59,12 +59,14 @@ def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -
 
     :param sources: as of :func:`find_sources`
     :param arms: those to read; all of them if ``None``
-    :raises ValueError: there are none of these arms on an environment, or two folders, or two tables, hold the same run
+    :raises ValueError: one of these arms is nowhere, or none of them on an environment; or two folders, or two tables, hold
+        the same run
     """
     environments: dict[str, list[Run]] = {}
     for source in sorted(sources, key=lambda path: path.is_file()):  # tables last
         for env, runs in _by_environment(source).items():
             environments[env] = _together(environments.get(env, []), runs)
+    check_arms([run for runs in environments.values() for run in runs], arms)
     return {env: keep_arms(_in_order(runs), arms, env) for env, runs in environments.items()}
 
 
@@ -97,6 +99,19 @@ def _key(run: Run) -> tuple[str, str, int]:
 
 def _in_order(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+
+
+def check_arms(runs: Iterable[Run], arms: Collection[str] | None) -> None:
+    """
+    An arm that no run is of is a mistake in its name: a report that went on would be without it, and not say so.
+
+    :param runs: of all environments
+    :raises ValueError: there is such an arm
+    """
+    there = list(dict.fromkeys(run.arm for run in _in_order(runs)))
+    unknown = [arm for arm in arms or () if arm not in there]
+    if unknown:
+        raise ValueError(f"There are no runs of the arms {', '.join(unknown)} to report; there are {', '.join(there)}.")
 
 
 def keep_arms(runs: list[Run], arms: Collection[str] | None, where: str | Path) -> list[Run]:

@@ -42,11 +42,18 @@ class Speedup:
     """
     How many times fewer steps than plain training an arm takes to the thresholds.
 
+    :param over: plain training, on the same tasks
     :param median: over the tasks that both have and that have a threshold
     """
 
     arm: SuiteArm
+    over: SuiteArm
     median: Interval
+
+    @property
+    def nobody_arrives(self) -> bool:
+        """Whether no run of either gets to the threshold of any task: each ratio is then 1, and says nothing."""
+        return not (np.isfinite(self.arm.steps).any() or np.isfinite(self.over.steps).any())
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def _speedups(suite: Suite, repetitions: int, seed: int) -> Iterator[Speedup]:
             ratio = improvement_interval(
                 arm.steps, plain.steps, median_steps_ratio, generator=generator, repetitions=repetitions
             )
-            yield Speedup(arm, ratio)
+            yield Speedup(arm, plain, ratio)
 
 
 def _over_plain(task: Task, repetitions: int, seed: int) -> Iterator[Pair]:

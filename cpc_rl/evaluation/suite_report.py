@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cpc_rl.evaluation.comparison import check_threshold
 from cpc_rl.evaluation.event_log import write_suite_log
 from cpc_rl.evaluation.intervals import REPETITIONS
 from cpc_rl.evaluation.pairs import MEASURES
@@ -50,7 +51,8 @@ def write_suite_report(
     :param repetitions: of the bootstrap
     :param compact: leave out SVG and ``tensorboard/``, and make the pictures small
     :return: a comparison for each algorithm
-    :raises ValueError: there are no runs, none that is finished, or no reference scores for any task
+    :raises ValueError: there are no runs, none of an arm, none that is finished, or no reference scores for any task; or the
+        threshold is no finite number
     """
     environments = read_sources(sources, arms)
     return report_environments(
@@ -71,8 +73,10 @@ def report_environments(
     :func:`write_suite_report`, of runs that were read.
 
     :param environments: of :func:`~cpc_rl.evaluation.sources.read_sources`
-    :raises ValueError: none is finished, or there are no reference scores for any task
+    :raises ValueError: none is finished, or there are no reference scores for any task; or the threshold is no finite number,
+        and nothing is written
     """
+    check_threshold(threshold)
     references = choose_references(environments, normalise)
     (out / "runs").mkdir(parents=True, exist_ok=True)
     for env, every in environments.items():

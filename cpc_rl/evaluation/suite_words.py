@@ -89,8 +89,14 @@ def suite_in_words(comparison: SuiteComparison) -> list[str]:
     names = names_for(MEASURES, comparison.suite.runs)
     sentences = pairs_in_words([pair for pair in comparison.pairs if pair.measure == "area"], SCORES)
     for speedup in comparison.speedups:
-        arm, where = f"`{speedup.arm.label}`", f"on the median of {speedup.arm.steps.shape[1]} tasks"
-        if speedup.median.estimate == 0:
+        arm, tasks = f"`{speedup.arm.label}`", f"{speedup.arm.steps.shape[1]} tasks"
+        where = f"on the median of {tasks}"
+        if speedup.nobody_arrives:
+            sentences.append(
+                f"{arm}: neither its runs nor plain training's get to the threshold on any of {tasks}, so there is no ratio "
+                "of steps; a threshold of several tasks is a normalised score, not a return."
+            )
+        elif speedup.median.estimate == 0:
             sentences.append(f"{arm} does not get to the threshold {where}, where plain training does.")
         else:
             times = interval_text(speedup.median, never="endlessly")

@@ -1,6 +1,7 @@
 """Batches of windows from recorded episodes, read and decoded by worker processes, each batch a function of its number."""
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cpc_rl.interrupts import interrupts_ignored
 from cpc_rl.pretraining.episodes import DamagedError, Episodes, Segment
 from cpc_rl.pretraining.starts import Starts
 from cpc_rl.windows import Windows
@@ -93,10 +95,12 @@ class EpisodeBatches(Dataset):
             pin_memory=pin,
             # Not forked: a child of a process in which OpenCV has threads waits for them for ever.
             multiprocessing_context=("forkserver" if os.name == "posix" else "spawn") if workers > 0 else None,
-            worker_init_fn=_one_thread if workers > 0 else None,
+            worker_init_fn=_prepare if workers > 0 else None,
             generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the global one
         )
-        for batch in loader:
+        with interrupts_ignored():  # the processes are needed until the step that Ctrl-C came in has ended
+            loaded = iter(loader)
+        for batch in loaded:
             if isinstance(batch, str):
                 raise ValueError(batch)
             yield batch
@@ -115,8 +119,9 @@ class _Told(Dataset):
             return str(error)
 
 
-def _one_thread(worker: int) -> None:
+def _prepare(worker: int) -> None:
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server that forks was there before and hears it
 
 
 def _padded(segment: Segment, episode: int, start: int, length: int) -> Windows:

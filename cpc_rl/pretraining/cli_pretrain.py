@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from cpc_rl.pretraining.loop import pretrain
+from cpc_rl.pretraining.loop import Pretrained, pretrain
 from cpc_rl.pretraining.opening import open_dataset
 from cpc_rl.pretraining.training import Training
+
+WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class PretrainArguments(Training):
     set: tuple[str, ...] = ()
     """Keywords of the objective, as horizon=3; with several objectives spr.horizon=3."""
     extractor: str = "nature"
-    """nature, impala, drq or vit."""
+    """nature, data_efficient, impala, drq or vit."""
     extractor_set: tuple[str, ...] = ()
     """Keywords of the extractor, as features_dim=256."""
     image_size: tuple[int, int] | None = None
@@ -39,9 +41,26 @@ class PretrainArguments(Training):
 
 
 def run(arguments: PretrainArguments) -> None:
-    """:raises ValueError: see :func:`cpc_rl.pretraining.pretrain`"""
+    """
+    :raises ValueError: see :func:`cpc_rl.pretraining.pretrain`
+    :raises KeyboardInterrupt: after Ctrl-C, saying where the same command goes on
+    """
+    try:
+        done = _pretrain(arguments)
+    except KeyboardInterrupt as error:
+        told = str(error) or "stopped"
+        raise KeyboardInterrupt(f"{told}; the same command {_next(arguments.out)}") from None
+    if os.environ.get("RANK", "0") == "0":
+        print(f"encoder: {done.encoder}")
+
+
+def _next(out: Path) -> str:
+    return f"goes on from {out / 'checkpoint.pt'}" if (out / "checkpoint.pt").exists() else "begins at the first step"
+
+
+def _pretrain(arguments: PretrainArguments) -> Pretrained:
     images = {"image_size": arguments.image_size, "grayscale": arguments.grayscale}
-    done = pretrain(
+    return pretrain(
         open_dataset(arguments.data, **{name: value for name, value in images.items() if value}),
         _objective(arguments.objective),
         arguments.extractor,
@@ -52,13 +71,12 @@ def run(arguments: PretrainArguments) -> None:
         device=arguments.device,
         **{setting.name: getattr(arguments, setting.name) for setting in fields(Training)},
     )
-    if os.environ.get("RANK", "0") == "0":
-        print(f"encoder: {done.encoder}")
 
 
 def keywords(settings: Sequence[str]) -> dict[str, Any]:
     """
-    ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own.
+    ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own. ``true``, ``false``,
+    ``none`` and ``null`` are no texts, whatever their case: as a text, ``false`` would count as true.
 
     :raises ValueError: if one is no NAME=VALUE
     """
@@ -67,16 +85,22 @@ def keywords(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise ValueError(f"A keyword is given as NAME=VALUE, such as horizon=3, but this one is {setting!r}.")
-        try:
-            value = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            value = text
+        value = _value(text)
         outer, dot, inner = name.partition(".")
         if dot:
             found.setdefault(outer, {})[inner] = value
         else:
             found[name] = value
     return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _objective(text: str) -> Any:

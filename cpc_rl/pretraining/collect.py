@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Space
 
 from cpc_rl.diagnostics.label_sources import label_reader
+from cpc_rl.interrupts import interrupts_ignored
+from cpc_rl.pretraining.episodes import ChannelsFirst
 from cpc_rl.pretraining.opening import MINARI, dataset_path
 from cpc_rl.pretraining.policies import Policy
 from cpc_rl.pretraining.recordable import Recordable, copied
@@ -54,8 +57,9 @@ def collect(
     :param labels: of each frame, for probes: sources as of :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as
         ``"ram"``. They are stored as ``infos/labels``
     :param jpeg: store images with losses, in less space; else pixel for pixel
-    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, or the environment's observations
-        or actions cannot be stored
+    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, the environment's observations or
+        actions cannot be stored, or there is no image among the observations
+    :raises KeyboardInterrupt: after Ctrl-C, saying that nothing is kept
     """
     try:
         from minari.data_collector import EpisodeBuffer
@@ -72,6 +76,7 @@ def collect(
     if folder.exists():
         raise ValueError(f"There is something at {folder} already: choose another place for the dataset, or delete it.")
     kept = Recordable(env, jpeg)
+    _check_images(kept.space)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -98,9 +103,19 @@ def collect(
         storage.update_metadata(about)
         os.chmod(temporary, 0o755)
         os.replace(temporary, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; nothing is kept, for a dataset is whole or not there: {folder}") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with interrupts_ignored():
+            shutil.rmtree(temporary, ignore_errors=True)
     return Collected(folder, done, episode, kept.left_out)
+
+
+def _check_images(space: Space) -> None:
+    try:
+        ChannelsFirst(space)
+    except ValueError as error:
+        raise ValueError(f"{error} Record an environment that gives them, as by a factory (--env-factory).") from None
 
 
 def _teller(env: gymnasium.Env, infos: bool, labels: Sequence[str]) -> Teller:

@@ -27,6 +27,19 @@ def share(count: int, number: int, parts: int) -> slice:
     return slice(count * number // parts, count * (number + 1) // parts)
 
 
+def any_process(flag: bool, device: torch.device) -> bool:
+    """
+    Whether the flag is set in any of the processes. All must ask, and all get the same answer.
+
+    :param device: that this process exchanges on
+    """
+    if world_size() == 1:
+        return flag
+    found = torch.tensor(int(flag), dtype=torch.int32, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return bool(found.item())
+
+
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
     """

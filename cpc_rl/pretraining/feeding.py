@@ -29,6 +29,19 @@ def batches(learner: Learner, data: Data, first: int) -> Iterator[Batch]:
     return batches.stream(first, settings.steps, settings.workers, pin=learner.device.type == "cuda")
 
 
+def check_windows(learner: Learner, data: Data) -> None:
+    """
+    To be asked before anything is read for another purpose, in fewer windows.
+
+    :raises ValueError: if the data holds fewer windows than a batch of the training, or such a batch cannot be read
+    """
+    settings = learner.training
+    if isinstance(data, Episodes):
+        EpisodeBatches(data, settings.batch_size, learner.horizon, learner.per_trajectory, settings.seed)
+    else:
+        next(batches(learner, data, settings.steps - 1))
+
+
 def whole_batch(windows: Windows, learner: Learner, divided: bool) -> Windows:
     """
     The batch on the device, with the rows of all processes.

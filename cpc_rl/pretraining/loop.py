@@ -16,12 +16,13 @@ from torch import distributed
 
 from cpc_rl.encoder import IMAGE
 from cpc_rl.encoding import write_encoder
+from cpc_rl.interrupts import interruptible
 from cpc_rl.monitor import Monitors
 from cpc_rl.pretraining.checkpoints import load_checkpoint, save_checkpoint
-from cpc_rl.pretraining.distributed import processes, rank, world_size
+from cpc_rl.pretraining.distributed import any_process, processes, rank, world_size
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.extractor_choice import extractor_class
-from cpc_rl.pretraining.feeding import batches, whole_batch
+from cpc_rl.pretraining.feeding import batches, check_windows, whole_batch
 from cpc_rl.pretraining.opening import Data, open_dataset, stacked
 from cpc_rl.pretraining.reporting import progress_line, say, write_probe_report
 from cpc_rl.pretraining.sharded_encoder import ShardedEncoder
@@ -29,6 +30,8 @@ from cpc_rl.pretraining.signature import signature
 from cpc_rl.pretraining.training import Learner, Training, stem
 from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.windows import shorten
+
+STOPPING = "Stopping at the end of this step; Ctrl-C again stops at once."
 
 
 class Pretrained(NamedTuple):
@@ -61,14 +64,14 @@ def pretrain(
 
     Writes ``encoder.safetensors``, TensorBoard's events and ``checkpoint.pt`` into ``out``, and if the data has labels
     ``probe.json``, what linear probes read off the trained and the untrained encoder. A run that was interrupted goes on
-    from its checkpoint when it is called again, in one process bit for bit. Under ``torchrun`` all processes work at one
-    training; its results are those of one process but for rounding, whatever their number (dropout in the extractor aside,
-    which each process draws for its own rows).
+    from its checkpoint when it is called again, in one process bit for bit; Ctrl-C lets it write one. Under ``torchrun`` all
+    processes work at one training; its results are those of one process but for rounding, whatever their number (dropout in
+    the extractor aside, which each process draws for its own rows).
 
     :param dataset: see :func:`cpc_rl.pretraining.open_dataset`
     :param objective: see :class:`cpc_rl.ContrastiveCallback`
-    :param extractor: a name (``"nature"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features extractors of
-        images. Dict observations get one for each image entry
+    :param extractor: a name (``"nature"``, ``"data_efficient"``, ``"impala"``, ``"drq"``, ``"vit"``), or any class of features
+        extractors of images. Dict observations get one for each image entry
     :param out: folder of the run
     :param frame_stack: recorded frames in an observation, as an agent with ``VecFrameStack`` sees them
     :param objective_kwargs: see :class:`cpc_rl.ContrastiveCallback`
@@ -77,6 +80,8 @@ def pretrain(
     :param verbose: 1 to print a line with each entry in TensorBoard, and how many episodes were skipped or not probed
     :param training: see :class:`cpc_rl.pretraining.Training`
     :raises ValueError: if a setting makes no sense, the data cannot be read or lacks what the objective needs
+    :raises KeyboardInterrupt: after Ctrl-C, at the end of the step that it came in, with a checkpoint; a second one raises at
+        once
     """
     settings, out = Training(**training), Path(out)
     choice = HeadSettings(objective=objective, objective_kwargs=dict(objective_kwargs or {}))
@@ -88,6 +93,7 @@ def pretrain(
     with processes(device):
         encoder = _encoder(data.observation_space, make, keywords, settings, device)
         learner = Learner(encoder, choice, data.action_space, settings)
+        check_windows(learner, data)
         identity = signature(choice, learner, make, keywords, data, frame_stack)
         out.mkdir(parents=True, exist_ok=True)
         state = load_checkpoint(out / "checkpoint.pt", identity)
@@ -120,7 +126,7 @@ def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, v
     skipped = dict.fromkeys(data.skipped)
     for text in skipped:
         say(f"skipped: {text}")
-    with _logger(out) as logger:
+    with _logger(out) as logger, interruptible(STOPPING) as request:
         since, at = time.perf_counter(), first
         for step, batch in enumerate(batches(learner, data, first), start=first):
             for text in batch.skipped:
@@ -141,9 +147,14 @@ def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, v
                 if verbose:
                     say(progress_line(done, settings.steps, logger.name_to_value))
                 logger.dump(done)
-            if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            stop = any_process(request.made, learner.device)
+            if rank() == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps or stop):
                 state = {"signature": identity, "step": done, "learner": learner.state_dict()}
                 save_checkpoint(state, out / "checkpoint.pt")
+            if stop:
+                if world_size() > 1:
+                    distributed.barrier()  # a launcher may end all when one has ended, and the first one is still writing
+                raise KeyboardInterrupt(f"stopped after step {done} of {settings.steps}")
     if world_size() > 1:
         everyone: list[Any] = [None] * world_size()
         distributed.all_gather_object(everyone, list(skipped))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +27,7 @@ from cpc_rl.diagnostics.recording import Recording, load_recording, record
 from cpc_rl.diagnostics.saved_heads import load_objectives, read_back
 from cpc_rl.diagnostics.saved_run import Subject, load_model, load_subject
 from cpc_rl.encoder import IMAGE, Encoder
+from cpc_rl.named_environment import make_environment
 from tests.algorithms import make_model, same_parameters
 from tests.stamped_env import StampedEnv, read_stamps
 
@@ -284,6 +286,30 @@ def test_what_is_missing_is_said(run, tmp_path):
         look(LookArguments(folder, env="x", env_factory="tests.diagnostics.test_commands:grey"))
     with pytest.raises(ValueError, match="is no JSON"):
         look(LookArguments(folder, env_factory=FACTORY, env_kwargs="{size: 3}"))
+
+
+def test_how_an_environment_that_is_not_registered_is_named_is_said(run, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("run: {env: Qwertz-v0, recipe: {algorithm: ppo}}\n")
+    shutil.copy(run[0] / "model.zip", tmp_path)
+    for command in ("look", "probe"):
+        assert cli.main([command, str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("cpc-rl: There is no environment 'Qwertz-v0' that can be made: Environment `Qwertz`")
+        assert "doesn't exist. If a function makes it, name that too, --env-factory module:function" in said
+        assert "--env-factory envs:make_env" in said and "--env module:id" in said and ".." not in said
+    with pytest.raises(ValueError, match=r"can be made: .*size") as info:  # what else is wrong has another remedy
+        make_environment("CartPole-v1", None, {"size": 3})
+    assert "--env-factory" not in str(info.value)
+
+
+def test_a_factory_that_takes_an_id_needs_one(run, tmp_path, capsys):
+    file = save_encoder(run[1], tmp_path / "encoder.safetensors")
+    assert cli.main(["look", str(file), "--env-factory", "envs:make_env"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cpc-rl: envs:make_env makes an environment of its id, and neither --env nor a config.yaml")
+    with pytest.raises(ValueError, match="unexpected keyword argument 'sizes'"):
+        make_environment(None, "envs:make_env", {"sizes": 3})
+    assert isinstance(make_environment(None, "tests.stamped_env:StampedEnv"), StampedEnv)
 
 
 def test_uint8_frames_for_an_encoder_of_floats_as_large_are_what_the_agent_sees():

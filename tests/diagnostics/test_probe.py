@@ -103,6 +103,19 @@ def test_features_without_content_give_the_baseline():
     assert found["speed"].score == pytest.approx(found["speed"].baseline, abs=1e-6)
 
 
+def test_fewer_training_frames_than_features_are_remarked_on():
+    features, labels, episodes = known()
+    wide = np.concatenate([features, np.random.default_rng(1).normal(size=(600, 413)).astype(np.float32)], axis=1)
+    said = {}
+    for width in (420, 421):
+        report = probe(wide[:, :width], {"speed": labels["speed"]}, episodes)
+        assert report.frames["train"] == 420 and report.as_dict()["remarks"] == report.remarks
+        assert report.table().count("Few frames") == len(report.remarks)
+        assert merged({"trained": report, "untrained": report}).count("Few frames") == len(report.remarks)
+        said[width] = report.remarks
+    assert said[420] == [] and [remark.partition(",")[0] for remark in said[421]] == ["Few frames: 420 to learn from"]
+
+
 def test_classes_that_only_the_test_shows_count_as_wrong():
     features, labels, episodes = known()
     train = probe(features, {"place": labels["place"]}, episodes, learning_rate=0.01)

@@ -25,6 +25,10 @@ def make_grid(log_dir: Path, ends: dict[str, float], seeds: int = 5) -> Path:
     return log_dir / ENV
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
 def compared(folder: Path) -> Comparison:
     return compare(group_arms(read_runs(folder)), repetitions=500)
 
@@ -185,8 +189,24 @@ def test_some_arms_alone(tmp_path: Path) -> None:
     assert [arm.runs.arm for arm in comparison.arms] == ["none", "curl"]
     names = {"report.md", "report.json", "runs.csv", "curves_steps.png", "curves_seconds.png"}
     assert {item.name for item in (folder / "report").iterdir()} == names
-    with pytest.raises(ValueError, match="has no runs of the arms cpc; it has none, aug, curl"):
-        write_report(folder, arms=["cpc"])
+    before = files_of(folder)
+    for asked in (["cpc"], ["none", "cpc"]):
+        with pytest.raises(ValueError, match="There are no runs of the arms cpc to report; there are none, aug, curl"):
+            write_report(folder, arms=asked, repetitions=100)
+    assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
+def test_a_threshold_that_is_no_number_is_refused_before_anything_is_written(threshold: float, tmp_path: Path) -> None:
+    folder = make_grid(tmp_path / "one", {"none": 40, "curl": 60})
+    run(ReportArguments((folder,), threshold=30.0, repetitions=50, compact=True))
+    for env in ("ALE/Pong-v5", "ALE/Boxing-v5"):
+        make_run(tmp_path / "two", "none", 0, [0.0, 0.5], final=0.5, env=env)
+    before = files_of(tmp_path)
+    for sources in (folder, tmp_path / "two"):
+        with pytest.raises(ValueError, match=f"threshold is {threshold}, but it must be a finite number"):
+            run(ReportArguments((sources,), threshold=threshold, repetitions=50))
+    assert files_of(tmp_path) == before
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

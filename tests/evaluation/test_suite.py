@@ -87,6 +87,19 @@ def test_steps_to_each_tasks_own_threshold(tmp_path: Path) -> None:
     assert given.speedups[0].arm.steps[0].tolist() == [500, 700, 600, 700]  # plain training: 500, never, 300, 800
 
 
+def test_a_threshold_that_nobody_gets_to_has_no_ratio(tmp_path: Path) -> None:
+    make_scores(tmp_path / "runs", "none", np.tile(PLAIN[:1], (3, 1)))
+    make_scores(tmp_path / "runs", "curl", np.tile(PLAIN[:1], (3, 1)))
+    said = (
+        "`curl`: neither its runs nor plain training's get to the threshold on any of 4 tasks, so there is no ratio of steps; "
+        "a threshold of several tasks is a normalised score, not a return."
+    )
+    nobody = suite_in_words(compared(tmp_path / "runs", threshold=90))
+    assert said in nobody and not any("times fewer steps" in sentence for sentence in nobody)
+    one = suite_in_words(compared(tmp_path / "runs", threshold=0.55))  # on the third task alone, both at its last evaluation
+    assert "`curl`: 1 [1, 1] times fewer steps to the threshold than plain training, on the median of 4 tasks." in one
+
+
 def test_no_threshold_where_plain_training_does_not_learn(tmp_path: Path) -> None:
     make_scores(tmp_path / "runs", "none", np.array([[0.04, 0.06, 0.0, 0.5]] * 2))
     make_scores(tmp_path / "runs", "curl", np.array([[0.9, 0.9, 0.9, 0.9]] * 2))

@@ -94,6 +94,19 @@ def test_tasks_without_reference_scores_are_left_out_and_named(tmp_path: Path) -
     assert "**Left out**, for there are no reference scores for them: Toy-v0." in text
 
 
+def test_an_arm_that_is_nowhere_is_refused_and_one_that_lacks_a_task_is_not(tmp_path: Path) -> None:
+    log_dir = make_grid(tmp_path / "runs")
+    make_run(log_dir, "cpc", 0, [0.0, 0.2], final=0.2, env="ALE/Pong-v5")
+    out, settings = tmp_path / "here", {"repetitions": 20, "compact": True}
+    with pytest.raises(ValueError, match="There are no runs of the arms cpcc to report; there are none, cpc, curl"):
+        run(ReportArguments((log_dir,), out=out, arms=("none", "cpcc"), **settings))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"ALE/Boxing-v5 has no runs of the arms cpc; it has none, curl"):
+        run(ReportArguments((log_dir,), out=out, arms=("cpc",), **settings))  # type: ignore[arg-type]
+    assert not out.exists()
+    run(ReportArguments((log_dir,), out=out, arms=("none", "cpc"), **settings))  # type: ignore[arg-type]
+    assert "`cpc` is only in pairs with other arms" in (out / "report.md").read_text()
+
+
 def test_commands_without_what_differs() -> None:
     command = "python train_agent.py --env A --algo ppo --objective none cpc --seeds 0 1 --vec dummy --log-dir x --jobs 2"
     assert command_pattern(command) == "python train_agent.py --env ENV --algo ppo --objective ARM --seeds SEED --vec dummy"

@@ -16,12 +16,15 @@ from tests.pretraining.toy import rolling_data
 ROOT = Path(__file__).parents[2]
 
 
-def start(count: int, *arguments: str) -> list[subprocess.Popen]:
-    """As torchrun does, but without its agent, which would stop the others for us."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+        return probe.getsockname()[1]
+
+
+def start(count: int, *arguments: str) -> list[subprocess.Popen]:
+    """As torchrun does, but without its agent, which would stop the others for us."""
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
             [sys.executable, "tests/pretraining/mortal.py", *arguments],

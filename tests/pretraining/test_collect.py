@@ -20,6 +20,7 @@ from cpc_rl.named_environment import make_environment
 from cpc_rl.pretraining import MinariEpisodes
 from cpc_rl.pretraining.cli_pretrain import keywords
 from cpc_rl.pretraining.collect import collect
+from cpc_rl.pretraining.extractor_choice import EXTRACTORS
 from cpc_rl.pretraining.policies import RandomPolicy, TrainedPolicy, make_policy
 from tests.pretraining.toy import Rolling, rolling_data
 
@@ -175,6 +176,18 @@ def test_texts_are_left_out_and_named(tmp_path: Path) -> None:
         collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "other")
 
 
+def test_an_environment_without_images_is_refused_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["collect", "--env", "CartPole-v1", "--steps", "10", "--out", str(tmp_path / "data")]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("cpc-rl: The observations are Box(") and error.count("\n") == 1
+    assert "but pre-training needs images: a Box of shape (H, W)" in error and "--env-factory" in error
+    env = gymnasium.make("CartPole-v1")
+    env.observation_space = spaces.Dict({"speed": spaces.Box(-1, 1, (2,)), "mission": spaces.Text(9)})
+    with pytest.raises(ValueError, match="but pre-training needs images"):
+        collect(env, RandomPolicy(env.action_space), steps=5, out=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_environment_that_is_registered_by_its_class_is_recorded(tmp_path: Path) -> None:
     gymnasium.register("RollingByClass-v0", Rolling)
     try:
@@ -302,8 +315,46 @@ def test_keywords_from_text() -> None:
     given = ["horizon=3", "augment=None", "negatives={'source': 'queue'}", "estimator=nwj", "spr.horizon=2"]
     wanted = {"horizon": 3, "augment": None, "negatives": {"source": "queue"}, "estimator": "nwj", "spr": {"horizon": 2}}
     assert keywords(given) == wanted
+    words = {"a": "true", "b": "False", "c": "NONE", "d": "null", "e": "TRUE", "f": "'false'", "g": "nonesuch"}
+    read = keywords([f"{name}={text}" for name, text in words.items()])
+    assert read == {"a": True, "b": False, "c": None, "d": None, "e": True, "f": "false", "g": "nonesuch"}
     with pytest.raises(ValueError, match="NAME=VALUE"):
         keywords(["horizon"])
+
+
+def test_the_help_names_every_extractor(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["pretrain", "--help"])
+    words = set(re.findall(r"\w+", capfd.readouterr().out))
+    assert len(EXTRACTORS) == 5 and set(EXTRACTORS) <= words
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ModuleNotFoundError("No module named 'minari'", name="minari"), "needs the package minari, which is not installed"),
+        (
+            ImportError("libx.so: no such file", name="cv2"),
+            "needs the package cv2, which cannot be imported (libx.so",
+        ),
+        (ImportError("cannot import name 'x'", name="cpc_rl.windows"), None),
+        (ModuleNotFoundError("No module named 'cpc_rl.nothing'", name="cpc_rl.nothing"), None),
+        (ImportError("of no module"), None),
+    ],
+)
+def test_a_fault_of_our_own_modules_is_no_missing_package(
+    error: ImportError, text: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "import_module", broken)
+    if text is None:
+        with pytest.raises(ImportError) as info:
+            cli.main(["report"])
+        assert info.value is error
+    else:
+        assert cli.main(["report"]) == 2 and text in capfd.readouterr().err
 
 
 def test_every_command_is_there(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The loop: what it learns and writes, how it goes on, and what it refuses."""
 
 import json
+import pickle
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -371,6 +373,31 @@ def test_what_makes_no_sense_is_refused(recorded: Path, tmp_path: Path) -> None:
             Training(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="There is no extractor 'resnet'"):
         pretrain(recorded, "cpc", "resnet", out=tmp_path, **SHORT)
-    with pytest.raises(ValueError, match=r"has 458 windows, but a batch has 5000"):
-        pretrain(recorded, "curl", out=tmp_path / "big", **{**KWARGS, "batch_size": 5000})
-    shutil.rmtree(tmp_path / "big")
+
+
+def short_replay(file: Path) -> Path:
+    space = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    buffer = ReplayBuffer(30, space, spaces.Discrete(3), device="cpu")
+    for step in range(5):
+        frame = np.full((1, 1, 36, 36), step, np.uint8)
+        buffer.add(frame, frame + 1, np.array([0]), np.ones(1), np.array([False]), [{}])
+    file.write_bytes(pickle.dumps(buffer))
+    return file
+
+
+def test_too_few_windows_are_told_with_the_size_of_a_batch(recorded: Path, tmp_path: Path) -> None:
+    """Not with the number that is read to tell one set of data from another."""
+    few = rolling_data(tmp_path, steps=5)
+    for data, objective, size, text in [
+        (recorded, "curl", 5000, "The data has 458 windows, but a batch has 5000: record more, or make the batch smaller"),
+        (few, "cpc", 16, "The data has 5 windows, but a batch has 16: record more"),
+        (
+            short_replay(tmp_path / "few.pkl"),
+            "curl",
+            16,
+            "The replay buffer holds fewer than 16 windows: make",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            pretrain(data, objective, out=tmp_path / "run", **{**KWARGS, "batch_size": size})
+    assert not (tmp_path / "run").exists()
