@@ -56,7 +56,10 @@ def main() -> None:
     arguments = parser.parse_args()
     head, both = arguments.head, f"aug+{arguments.head}"
     needed = ("none", "aug", head, both)
-    runs_of = read_sources([source for path in arguments.sources for source in find_sources(path)], needed)
+    try:
+        runs_of = read_sources([source for path in arguments.sources for source in find_sources(path)], needed)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     where = ", ".join(map(str, arguments.sources))
     if len(runs_of) > 1:
         raise SystemExit(f"{where}: runs on {', '.join(runs_of)}, but one environment at a time is looked at.")

@@ -50,9 +50,9 @@ class Balance(nn.Module):
             if coef not in ("auto", "ratio"):
                 raise ValueError(f"coef is {coef!r}, but it takes a number, a schedule, 'auto' or 'ratio'.")
         elif not callable(coef):
-            check_number("coef", coef, low=0)  # a negative one would train the encoder to lose information
-        check_number("gradient_ratio", ratio, low=0)
-        self.coef, self.ratio, self.decay = coef, ratio, decay
+            coef = check_number("coef", coef, low=0)  # a negative one would train the encoder to lose information
+        self.coef, self.decay = coef, decay
+        self.ratio = check_number("gradient_ratio", ratio, low=0)
         if callable(coef):
             for remaining in (1.0, 0.5, 0.0):
                 self.number(remaining)
@@ -76,9 +76,9 @@ class Balance(nn.Module):
         assert not isinstance(self.coef, str)
         if not callable(self.coef):
             return float(self.coef)
-        value = self.coef(progress_remaining)
-        check_number(f"coef({progress_remaining:g}), of the schedule,", value, low=0)
-        return float(value)
+        # A last rollout that goes on beyond the steps that were asked for has less than nothing remaining.
+        remaining = max(progress_remaining, 0.0)
+        return check_number(f"coef({remaining:g}), of the schedule,", self.coef(remaining), low=0)
 
     @torch.no_grad()
     def coefficient(

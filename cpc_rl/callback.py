@@ -17,7 +17,7 @@ from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
-from cpc_rl.settings import Choice, HeadSettings
+from cpc_rl.settings import Choice, HeadSettings, copied
 from cpc_rl.sharing import Sharing
 from cpc_rl.tying import Tie, tie_encoders
 
@@ -89,7 +89,7 @@ class ContrastiveCallback(LearnCallback):
         check_flag("rollout_keys", rollout_keys)
         self.settings = HeadSettings(
             objective=objective,
-            objective_kwargs={} if objective_kwargs is None else objective_kwargs,
+            objective_kwargs={} if objective_kwargs is None else copied(objective_kwargs),
             gradient=gradient,
             coef=coef,
             gradient_ratio=gradient_ratio,
@@ -282,13 +282,14 @@ class ContrastiveCallback(LearnCallback):
         warnings.warn(f"No head made a step in this learn(), for {why}", stacklevel=2)
 
     def _warn_of_no_norm(self) -> None:
-        """Of a policy that calls the parts of its extractor: no hook sees what the extractor gives out."""
+        """Of a policy that calls the parts of its extractor, say: no hook sees what the extractor gives out."""
         measured = isinstance(self.settings.coef, str) and self.settings.gradient_ratio > 0
         if measured and any(each.unmeasured for each in self._injections):
             warnings.warn(
                 f"The heads had no say in this learn(): coef={self.settings.coef!r} weighs them by the agent's gradient at "
-                "what the features extractor gives out, and the policy never calls the extractor itself (it calls parts of it "
-                "or its forward). Give coef a number.",
+                "what the features extractor gives out, or its convolutions for an objective that reads maps, and none was "
+                "seen there: the policy calls parts of the extractor or its forward, or these layers are frozen. Give coef a "
+                "number.",
                 stacklevel=2,
             )
 

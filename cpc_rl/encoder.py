@@ -147,8 +147,8 @@ class Encoder(nn.Module):
         # In the features' precision: what convolutions under autocast give out would not go with the head's layers.
         maps = {key: value.view_as(value).to(features.dtype) for key, value in seen.items()}
         if self._recording is not None and features.requires_grad:
-            self._recording.maps += seen.values()
-            self._recording.outputs += maps.values()
+            self._recording.maps += (value for value in seen.values() if value.requires_grad)  # not of frozen convolutions
+            self._recording.outputs += (value for value in maps.values() if value.requires_grad)
         return self._record(features), maps
 
     def blank(self, count: int) -> Observations:

@@ -1,6 +1,5 @@
 """One head at work: its objectives, their optimiser, random generators and the weights of their gradients."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 
 Metrics = dict[str, Tensor]
+LEFT_OUT, DETACHED = "left out", "detached"  # among the metrics: 1 for a step that was, and for a loss without the encoder
 
 
 @dataclass
@@ -113,7 +113,6 @@ class Head:
         fused = self.device.type in ("cpu", "cuda")  # half of the loop's time (benchmarks/less_work.md)
         self.optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=fused) if trained else None
         self.steps = 0
-        self._told: set[str] = set()  # objectives of which it was said that they train nothing
 
     def gradient(
         self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float, shared: Shared | None = None
@@ -154,19 +153,15 @@ class Head:
                 loss, [*outputs, *places, *parameters], allow_unused=True, retain_graph=retain or None
             )
         at_outputs = [(z, g) for z, g in zip(outputs, gradients, strict=False) if g is not None]
-        if not at_outputs and not recording.frozen and name not in self._told:
-            self._told.add(name)
-            warnings.warn(
-                f"The loss of the objective {name!r} does not depend on what the encoder gave out, so it trains nothing of "
-                "the agent: features come from encoder(observations), encoder.views() or encoder.with_maps(), undetached.",
-                stacklevel=2,
-            )
+        metrics[DETACHED] = torch.full((), float(not at_outputs and not recording.frozen))
         norm = _norm(loss, recording, at_outputs, gradients[len(outputs) : len(outputs) + len(places)])
         # A step whose gradient is not finite is left out: one would make the agent's parameters NaN for good.
         finite = torch.isfinite(norm)
+        norm = torch.where(finite, norm, 0.0)
+        metrics[LEFT_OUT] = (~finite).float()
         at_outputs = [(z, torch.where(finite, g, 0.0)) for z, g in at_outputs]
         coef = term.weight * term.balance.coefficient(
-            rl_norm, torch.where(finite, norm, 0.0), progress_remaining, _known(metrics), term.objective.keeps_length
+            rl_norm, norm, progress_remaining, _known(metrics), term.objective.keeps_length
         )
         metrics["coef"] = coef
         if rl_norm is not None:
@@ -184,7 +179,8 @@ class Head:
             given_out = [coef * g for _, g in at_outputs]
             trained = [p for p in self.encoder_parameters if p.requires_grad]  # some may have been frozen since
             found = torch.autograd.grad([z for z, _ in at_outputs], trained, grad_outputs=given_out, allow_unused=True)
-            encoder = {p: g for p, g in zip(trained, found, strict=True) if g is not None}
+            # Zero times what is not finite within the encoder is not zero.
+            encoder = {p: torch.where(finite, g, 0.0) for p, g in zip(trained, found, strict=True) if g is not None}
         return AuxiliaryGradient(encoder, anchors, head, (name,)), metrics
 
     def step(self, gradient: AuxiliaryGradient) -> None:
@@ -228,15 +224,17 @@ def checked(name: str, result: Any) -> tuple[Tensor, Metrics]:
     :raises ValueError: it is not a loss, from which a gradient can be taken, and a dict of scalar metrics
     """
     where = f"The objective {name!r} must return its loss and a dict of metrics"
-    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+    if not isinstance(result, tuple | list) or len(result) != 2 or not isinstance(result[1], Mapping):
         raise ValueError(f"{where}, but it returned {_kind(result)}.")
     loss, metrics = result
-    if not isinstance(loss, Tensor) or loss.dim() != 0 or not loss.requires_grad:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         raise ValueError(f"{where}; the loss is a scalar tensor with a gradient, but it is {_kind(loss)}.")
     for key, value in metrics.items():
         if isinstance(value, Tensor) and value.numel() != 1:
             raise ValueError(f"{where}; metrics are scalars, but {key!r} is {_kind(value)}.")
-    return loss, {**metrics, "loss": loss.detach()}
+    loss = loss.reshape(())
+    scalars = {key: torch.as_tensor(value, device=loss.device).detach().reshape(()) for key, value in metrics.items()}
+    return loss, {"loss": loss.detach(), **scalars}
 
 
 def _kind(value: Any) -> str:

@@ -14,7 +14,8 @@ def interrupts_ignored() -> Iterator[None]:
     Within this block Ctrl-C does nothing, and processes started in it never hear it: a terminal sends it to all, and whoever
     started them still needs them. In another thread than the main one, which alone hears it, the block changes nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    foreign = signal.getsignal(signal.SIGINT) is None  # a handler that is not Python's, and could not be put back
+    if foreign or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -37,12 +37,14 @@ class KeyQueue(nn.Module):
     @torch.no_grad()
     def enqueue(self, keys: Tensor, origin: Origin) -> None:
         """
-        Put keys in, over the oldest ones.
+        Put keys in, over the oldest ones. Such as are not finite count as none.
 
         :param keys: shape ``(N, dim)``; of more than the queue holds, the last count
         :param origin: of these keys
         """
         size = len(self.keys)
+        whole = torch.isfinite(keys).all(dim=1)  # others would be in the way until they have left
+        keys, origin = torch.where(whole[:, None], keys, 0.0), origin._replace(valid=origin.valid & whole)
         places = (self.next_place + torch.arange(len(keys), device=keys.device))[-size:] % size
         self.keys[places] = keys[-size:].to(self.keys.dtype)
         for name in Origin._fields:

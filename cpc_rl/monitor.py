@@ -12,7 +12,7 @@ from cpc_rl.diagnostics.representation import alignment
 from cpc_rl.diagnostics.score_matrix import own_draws, score_matrix, score_picture
 from cpc_rl.diagnostics.watch import Watch
 from cpc_rl.encoder import Encoder, probing
-from cpc_rl.head import Head, Metrics
+from cpc_rl.head import DETACHED, LEFT_OUT, Head, Metrics
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
@@ -71,7 +71,7 @@ class Monitor:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.windows: Windows | None = None
-        self.warned = False
+        self.warned = self.warned_of_left_out = False
         self.watch = Watch(self.prefix)
 
     def add(self, metrics: Metrics, windows: Windows | None) -> None:
@@ -90,25 +90,20 @@ class Monitor:
         if self.windows is None:
             return
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self._warn_of_left_out(means.pop(LEFT_OUT, 0.0), means.pop(DETACHED, 0.0))
         for name, mean in means.items():
             whole = self.whole_run.get(name)
             record(logger, f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
         self._warn_at_chance(means)
-        self._warn_of_nothing_to_learn(means, objective.horizon)
-        if not math.isfinite(means.get("loss", 0.0)) and not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"{self.prefix}: the loss was not a finite number in some of the last {self.steps} head steps. Steps whose "
-                "gradient is not finite are left out.",
-                stacklevel=2,
-            )
+        self._warn_of_nothing_to_learn(means, objective)
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
         with torch.no_grad(), own_draws(objective), probing(encoder):
             anchors, positives = objective.pairs(self.windows)
             paired = objective.paired(self.windows)
             z, z_positive = encoder(anchors), encoder(positives)
-            figures = {self.alignment: float(alignment(z[paired], z_positive[paired]))} if paired.any() else {}
+            there = paired if len(paired) == len(z) else slice(None)  # an objective of one's own may give other rows
+            figures = {self.alignment: float(alignment(z[there], z_positive[there]))} if paired.any() else {}
             if self.first:
                 figures |= self.watch.figures(encoder, anchors, z)
         for name, value in figures.items():
@@ -140,18 +135,41 @@ class Monitor:
                 stacklevel=2,
             )
 
-    def _warn_of_nothing_to_learn(self, means: dict[str, float], horizon: int) -> None:
-        """Of loss that is 0 for want of pairs, and not as every pair is found. A queue is empty for a step or some."""
-        learns = means.get("loss") != 0 or means.get("accuracy", 0.0) > 0.5
-        if self.warned or self.steps < LEAST_STEPS or learns:
+    def _warn_of_nothing_to_learn(self, means: dict[str, float], objective: Objective) -> None:
+        """Of a loss that is 0 for want of pairs, and not as every pair is found. A queue is empty for a step or some."""
+        if self.warned or self.steps < LEAST_STEPS or means.get("loss") != 0:
+            return
+        assert self.windows is not None
+        found = means["accuracy"] > 0.5 if "accuracy" in means else bool(objective.paired(self.windows).any())
+        if found:
             return
         self.warned = True
-        later = f", {horizon} frames later in its episode," if horizon else ""
+        later = f", {objective.horizon} frames later in its episode," if objective.horizon else ""
         warnings.warn(
             f"{self.prefix}: nothing was trained in {self.steps} head steps, for no anchor had a positive{later} or none had "
             "a negative. Episodes may be too short for the horizon, or the choice of negatives leaves none.",
             stacklevel=2,
         )
+
+    def _warn_of_left_out(self, left_out: float, detached: float) -> None:
+        """
+        :param left_out: share of the steps whose gradient was not finite
+        :param detached: share of the steps whose loss did not depend on the encoder
+        """
+        if left_out > 0 and not self.warned_of_left_out:
+            self.warned_of_left_out = True
+            warnings.warn(
+                f"{self.prefix}: the gradient of {round(left_out * self.steps)} of the last {self.steps} head steps was not "
+                "finite, and they were left out.",
+                stacklevel=2,
+            )
+        if detached == 1 and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{self.prefix}: the loss does not depend on what the encoder gave out, so it trains nothing of the agent: "
+                "features come from encoder(observations), encoder.views() or encoder.with_maps(), undetached.",
+                stacklevel=2,
+            )
 
 
 def record(logger: Logger, key: str, value: float) -> None:

@@ -44,12 +44,12 @@ class HeadSettings:
         Balance(self.coef, self.gradient_ratio)
         if self.gradient not in ("joint", "separate"):
             raise ValueError(f"gradient is {self.gradient!r}, but it takes 'joint' or 'separate'.")
-        check_number("batch_size", self.batch_size, whole=True, low=2)  # a contrast needs two windows
-        check_number("every", self.every, whole=True, low=1)
-        check_number("start", self.start, whole=True, low=0)
-        check_number("learning_rate", self.learning_rate, low=0, above=True)
+        least = {"batch_size": 2, "every": 1, "start": 0}  # a contrast needs two windows
         if self.seed is not None:
-            check_number("seed", self.seed, whole=True, low=0)
+            least["seed"] = 0
+        for name, low in least.items():
+            object.__setattr__(self, name, check_number(name, getattr(self, name), whole=True, low=low))
+        check_number("learning_rate", self.learning_rate, low=0, above=True)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -65,10 +65,9 @@ class HeadSettings:
         weights: dict[str, float] = {}
         for choice, weight in self.objective.items():
             name = objective_name(choice)
-            check_number(f"The weight of the objective {name!r}", weight, low=0, above=True)
             if name in weights:
                 raise ValueError(f"Two objectives are called {name!r}: give one of the classes another name.")
-            weights[name] = float(weight)
+            weights[name] = check_number(f"The weight of the objective {name!r}", weight, low=0, above=True)
         return weights
 
     @property
@@ -136,6 +135,11 @@ class HeadSettings:
         return json.dumps(content, default=stable_text, sort_keys=True)
 
 
+def copied(keywords: Any) -> Any:
+    """A copy of a mapping, and of those in it, which the caller may change; anything else as it is."""
+    return {name: copied(value) for name, value in keywords.items()} if type(keywords) is dict else keywords
+
+
 def objective_class(objective: Choice) -> type[Objective]:
     """
     :raises ValueError: if there is no objective of this name
@@ -172,6 +176,8 @@ def check_keywords(classes: Mapping[str, type[Objective]], keywords: Mapping[str
         if unknown and not open_ended:
             raise ValueError(f"The objective {name!r} has no keyword {unknown[0]!r}; it has {', '.join(known)}.")
         check_annotated(f"the objective {name!r}", cls.__init__, keywords[name])
+        if cls.build.__func__ is not Objective.build.__func__:  # type: ignore[attr-defined]  # it has arguments of its own
+            continue
         try:
             inspect.signature(cls).bind(None, 0, **keywords[name])
         except TypeError as error:

@@ -51,7 +51,7 @@ class TransferCallback(LearnCallback):
         if train not in ("fine-tune", "frozen"):
             raise ValueError(f"train is {train!r}, but it takes 'fine-tune' or 'frozen'.")
         if unfreeze_at is not None:
-            check_number("unfreeze_at", unfreeze_at, whole=True, low=0)
+            unfreeze_at = check_number("unfreeze_at", unfreeze_at, whole=True, low=0)
             if train != "frozen":
                 raise ValueError(
                     f"unfreeze_at is {unfreeze_at} and train is {train!r}, but only an encoder with train='frozen' can be "

@@ -1,7 +1,10 @@
 """What goes wrong in silence, or deep inside, unless it is told: settings of another kind, objectives that are none."""
 
+import math
 import warnings
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
@@ -10,6 +13,7 @@ from stable_baselines3.ppo import CnnPolicy
 from torch import nn
 
 from cpc_rl import ContrastiveCallback, Objective, TransferCallback
+from cpc_rl.monitor import Monitors
 from cpc_rl.objectives import CURL
 from tests.algorithms import ALGORITHMS, make_model, same_parameters, steps
 
@@ -27,7 +31,7 @@ NAN = float("nan")
         ({"gradient_ratio": NAN}, "gradient_ratio is nan, but it must be a finite number of at least 0"),
         ({"every": 1.5}, "every is 1.5, but it must be a whole number of at least 1"),
         ({"start": "3"}, "start is '3', a text"),
-        ({"batch_size": 16.0}, "batch_size is 16.0, but it must be a whole number of at least 2"),
+        ({"batch_size": 16.5}, "batch_size is 16.5, but it must be a whole number of at least 2"),
         ({"seed": "3"}, "seed is '3', a text"),
         ({"coef": None}, "coef is None"),
         ({"coef": float("inf")}, "coef is inf"),
@@ -199,7 +203,7 @@ def test_a_loss_that_is_once_no_number(gradient, value):
             loss, metrics = super().forward(encoder, windows)
             return (loss * value if self.calls == 3 else loss), metrics
 
-    with pytest.warns(UserWarning, match="the loss was not a finite number in some of the last"):
+    with pytest.warns(UserWarning, match="the gradient of 1 of the last .* head steps was not finite, and they were left out"):
         model, callback = learn(Mine, gradient=gradient)
     (head,) = callback.heads.values()
     assert head.steps > 5
@@ -226,3 +230,165 @@ def test_the_last_row_of_a_log_says_at_which_step_it_is(tmp_path):
     header, *rows = [line.split(",") for line in (tmp_path / "progress.csv").read_text().splitlines()]
     assert rows[-1][header.index("time/total_timesteps")] == "40"
     assert rows[-1][header.index("contrastive/curl/loss")]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "attribute", "value"),
+    [
+        ({"start": 1e4}, "start", 10_000),
+        ({"every": np.float64(2)}, "every", 2),
+        ({"batch_size": np.int64(8)}, "batch_size", 8),
+    ],
+)
+def test_numbers_that_are_whole(keywords, attribute, value):
+    found = getattr(ContrastiveCallback(**keywords).settings, attribute)
+    assert found == value and type(found) is int
+
+
+@pytest.mark.parametrize(
+    "coef", [torch.tensor(0.5), np.array(0.5), Fraction(1, 2), lambda p: np.where(p > 0.5, 1.0, 0.0), lambda p: p > 0.5]
+)
+def test_whatever_is_a_number(coef):
+    head = ContrastiveCallback("curl", {"temperature": torch.tensor(0.1)}, coef=coef, share_passes=1)
+    assert head.settings.coef is coef
+    assert TransferCallback("frozen", unfreeze_at=1e4).unfreeze_at == 10_000
+
+
+def test_a_schedule_that_ends_at_nothing_lasts_for_the_whole_of_the_last_rollout():
+    """Stable-Baselines3's remaining progress is below 0 in it, unless the steps that were asked for are whole rollouts."""
+    model, callback = make_model("PPO"), ContrastiveCallback("curl", batch_size=8, coef=lambda remaining: 0.5 * remaining)
+    model.learn(50, callback=callback)
+    assert model._current_progress_remaining < 0
+    assert callback._head_steps == 8
+
+
+def test_keywords_may_be_changed_afterwards():
+    keywords = {"curl": {"horizon": 3}, "cpc": {}}
+    callback = ContrastiveCallback({"curl": 1, "cpc": 1}, keywords)
+    keywords["curl"]["horizon"] = 7
+    assert callback.settings.keywords == {"curl": {"horizon": 3}, "cpc": {}}
+
+
+class Spaced(CURL):
+    """Made with the space of actions, limits and flags of its own."""
+
+    def __init__(self, encoder, action_dim, space, *, limit: float = math.inf, late: float = None, share: bool | float = 0.5):  # noqa: RUF013
+        super().__init__(encoder, action_dim)
+        self.space, self.limit = space, limit
+
+    @classmethod
+    def build(cls, encoder, action_space, **keywords):
+        return cls(encoder, 0, action_space, **keywords)
+
+
+class Unread(CURL):
+    def __init__(self, encoder, action_dim=0, *, thing: "torch.nothere.Thing" = 3):
+        super().__init__(encoder, action_dim)
+
+
+class OtherPairs(CURL):
+    """Figures of half of the rows, and of other frames than the default."""
+
+    def pairs(self, windows):
+        half = windows.observations[::2, 0]
+        return self.augmented(half), self.augmented(half)
+
+
+@pytest.mark.parametrize(
+    ("objective", "keywords"),
+    [(Spaced, {"limit": math.inf, "late": None, "share": 0.7}), (Unread, {"thing": 4}), (OtherPairs, {})],
+)
+def test_objectives_that_are_made_in_their_own_way(objective, keywords, tmp_path):
+    model = make_model("DQN")
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    callback = ContrastiveCallback(objective, keywords, batch_size=4)
+    model.learn(60, callback=callback)
+    assert callback._head_steps > 0
+    assert "representation/alignment" in (tmp_path / "progress.csv").read_text().splitlines()[0].split(",")
+
+
+def test_what_an_objective_returns_may_be_a_list_of_other_numbers(tmp_path):
+    model = make_model("DQN")
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    figures = {"loss": 7.0, "mi_lower_bound": 1.0, "mi_ceiling": np.float32(2.0)}
+    model.learn(60, callback=ContrastiveCallback(breaking(lambda loss, z: [loss[None], figures]), batch_size=4))
+    header, *rows = [line.split(",") for line in (tmp_path / "progress.csv").read_text().splitlines()]
+    assert float(rows[-1][header.index("contrastive/mine/loss")]) == 7  # its own
+    assert not {"left out", "detached"} & {name.rpartition("/")[2] for name in header}
+
+
+def broken_once(calls):
+    """An augmentation whose third image has a pixel that is no number."""
+
+    def augment(images, generator=None):
+        images = images.float() / 255
+        calls.append(len(images))
+        if len(calls) == 6:
+            images = images.clone()
+            images[0, 0, 0, 0] = NAN
+        return images
+
+    return augment
+
+
+@pytest.mark.parametrize("gradient", ["joint", "separate"])
+@pytest.mark.parametrize(
+    ("objective", "keywords"),
+    [
+        ("simclr", {}),
+        ("simclr", {"estimator": "mine"}),
+        ("simclr", {"estimator": "nwj"}),
+        ("moco", {"negatives": {"source": "queue", "queue_size": 64}}),
+    ],
+)
+def test_a_pixel_that_is_once_no_number(gradient, objective, keywords):
+    model, losses = make_model("DQN"), []
+    callback = ContrastiveCallback(
+        objective, {"augment": broken_once([]), **keywords}, batch_size=4, gradient=gradient, share_passes=False
+    )
+    add = Monitors.add
+
+    def noted(self, metrics, windows):
+        losses.append(float(metrics[objective]["loss"]))
+        add(self, metrics, windows)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.warns(UserWarning, match="of 1 of the last .* was not finite, and they were"),
+    ):
+        patch.setattr(Monitors, "add", noted)
+        model.learn(100, callback=callback)
+    (head,) = callback.heads.values()
+    assert all(torch.isfinite(p).all() for p in [*model.policy.parameters(), *head.parameters])
+    assert len(losses) > 10 and sum(map(math.isnan, losses)) == 1
+    assert all(
+        torch.isfinite(buffer.float()).all() or torch.isneginf(buffer).any()
+        for buffer in head.terms[objective].objective.buffers()
+    )
+
+
+def test_a_margin_that_is_kept_everywhere_is_no_want_of_pairs():
+    class Margin(Plain):
+        def forward(self, encoder, windows):
+            features = encoder(windows.observations[:, 0])
+            return (features.square().sum() - 1e9).clamp(min=0), {}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, callback = make_model("DQN"), ContrastiveCallback(Margin, batch_size=4)
+        model.learn(150, callback=callback)
+    assert callback._head_steps > 20
+
+
+def test_maps_of_convolutions_that_the_user_froze():
+    model = make_model("PPO")
+    for parameter in model.policy.features_extractor.cnn.parameters():
+        parameter.requires_grad_(False)
+    before = {name: p.clone() for name, p in model.policy.features_extractor.named_parameters()}
+    callback = ContrastiveCallback("stdim", batch_size=8)
+    with pytest.warns(UserWarning, match="none was seen there: .* or these layers are frozen. Give coef a number"):
+        model.learn(64, callback=callback)
+    assert callback._head_steps > 0
+    model.learn(64, callback=ContrastiveCallback("stdim", batch_size=8, coef=0.1))
+    for name, parameter in model.policy.features_extractor.named_parameters():
+        assert torch.equal(parameter, before[name]) == name.startswith("cnn")

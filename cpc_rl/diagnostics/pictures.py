@@ -27,10 +27,10 @@ def newest(images: Tensor) -> NDArray[np.uint8]:
 
 def colours(values: NDArray) -> NDArray[np.uint8]:
     """
-    :param values: ``(...)`` in [0, 1]
+    :param values: ``(...)`` in [0, 1]; what is not a number is shown as 0
     :return: ``(..., 3)``: 0 is dark blue, 1 yellow
     """
-    place = np.clip(values, 0, 1) * (len(COLOURS) - 1)
+    place = np.clip(np.nan_to_num(values), 0, 1) * (len(COLOURS) - 1)
     low = np.minimum(place.astype(int), len(COLOURS) - 2)
     share = (place - low)[..., None]
     return (COLOURS[low] * (1 - share) + COLOURS[low + 1] * share).round().astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from cpc_rl.evaluation.report import default_place, report_runs
-from cpc_rl.evaluation.sources import find_sources, read_sources
+from cpc_rl.evaluation.sources import check_place, find_sources, read_sources
 from cpc_rl.evaluation.suite_report import report_environments
 from cpc_rl.evaluation.suite_words import suite_in_words
 from cpc_rl.evaluation.table import Run
@@ -59,9 +59,11 @@ def run(arguments: ReportArguments) -> None:
         if arguments.normalise is not None:
             raise ValueError(f"--normalise is for several environments, and there is one: {', '.join(environments)}.")
         out = arguments.out or default_place(sources)
+        check_place(sources, out)
         words = _one(environments, out, arguments)
     else:
         out = arguments.out or _beside(sources)
+        check_place(sources, out)
         words = _several(environments, out, arguments)
     print("\n".join(words).replace("**", ""))
     print(f"Report: {out / 'report.md'}")

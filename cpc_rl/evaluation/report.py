@@ -12,7 +12,7 @@ from cpc_rl.evaluation.event_log import write_event_log
 from cpc_rl.evaluation.figures import write_curves
 from cpc_rl.evaluation.intervals import REPETITIONS, Interval
 from cpc_rl.evaluation.pairs import Pair
-from cpc_rl.evaluation.sources import read_sources
+from cpc_rl.evaluation.sources import check_place, read_sources
 from cpc_rl.evaluation.table import Run
 from cpc_rl.evaluation.tidy_table import write_table
 from cpc_rl.evaluation.words import in_words, markdown
@@ -49,6 +49,7 @@ def write_report(
         raise ValueError(f"The runs are on several environments: {', '.join(environments)}.")
     (runs,) = environments.values()
     out = default_place(given) if out is None else out
+    check_place(given, out)
     return report_runs(runs, out, threshold=threshold, repetitions=repetitions, compact=compact)
 
 

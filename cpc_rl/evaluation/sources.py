@@ -70,6 +70,16 @@ def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -
     return {env: keep_arms(_in_order(runs), arms, env) for env, runs in environments.items()}
 
 
+def check_place(sources: Iterable[Path], out: Path) -> None:
+    """
+    :raises ValueError: a report that is written there would write over a table that it is made of
+    """
+    for source in sources:
+        place = source.resolve()
+        if place.is_file() and (place == (out / "runs.csv").resolve() or place.parent == (out / "runs").resolve()):
+            raise ValueError(f"{source} is a table that is read, and a report in {out} would replace it: say another --out.")
+
+
 def _by_environment(source: Path) -> dict[str, list[Run]]:
     """A table says of each run what it was on; a folder is of one environment, which runs that failed early may not name."""
     runs = read_source(source)

@@ -12,7 +12,7 @@ from cpc_rl.evaluation.intervals import REPETITIONS
 from cpc_rl.evaluation.pairs import MEASURES
 from cpc_rl.evaluation.references import References, choose_references
 from cpc_rl.evaluation.report import interval_as_dict, number_or_none, pair_as_dict
-from cpc_rl.evaluation.sources import read_sources
+from cpc_rl.evaluation.sources import check_place, read_sources
 from cpc_rl.evaluation.suite import make_suites
 from cpc_rl.evaluation.suite_comparison import SuiteArmSummary, SuiteComparison, compare_suite
 from cpc_rl.evaluation.suite_figures import write_suite_figures
@@ -54,6 +54,7 @@ def write_suite_report(
     :raises ValueError: there are no runs, none of an arm, none that is finished, or no reference scores for any task; or the
         threshold is no finite number
     """
+    check_place(sources, out)
     environments = read_sources(sources, arms)
     return report_environments(
         environments, out, normalise=normalise, threshold=threshold, repetitions=repetitions, compact=compact

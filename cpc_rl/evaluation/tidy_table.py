@@ -17,11 +17,7 @@ def write_table(file: Path, runs: Iterable[Run]) -> None:
     One row per run and evaluation, the final one on unseen episodes included; a run without any has a row of its own.
 
     :param file: ends in ``.csv``
-    :raises ValueError: it is a table that the runs were read from
     """
-    runs = list(runs)
-    if any(file.resolve() == place.resolve() for run in runs for place in (run.folder, *run.also_in)):
-        raise ValueError(f"{file} is the table that is read, and would be written over; say another --out.")
     with open(file, "w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n", restval="")
         writer.writeheader()
@@ -38,9 +34,9 @@ def write_table(file: Path, runs: Iterable[Run]) -> None:
 
 def is_table(file: Path) -> bool:
     """Whether a file has the tidy table's columns."""
-    if file.suffix != ".csv" or not file.is_file():
+    if file.suffix.lower() != ".csv" or not file.is_file():
         return False
-    with open(file, encoding="utf-8", errors="replace", newline="") as stream:
+    with open(file, encoding="utf-8-sig", errors="replace", newline="") as stream:
         return set(COLUMNS) <= set(next(csv.reader(stream), []))
 
 
@@ -54,8 +50,10 @@ def read_table(file: Path) -> list[Run]:
     """
     found: dict[tuple[str, str, str, int], list[_Row]] = {}
     try:
-        with open(file, encoding="utf-8", newline="") as stream:
+        with open(file, encoding="utf-8-sig", newline="") as stream:  # a spreadsheet marks its files
             for number, row in enumerate(csv.DictReader(stream), start=2):
+                if not any(row.values()):
+                    continue
                 run, content = _read_row(row, f"Line {number} of {file}")
                 found.setdefault(run, []).append(content)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -73,7 +71,8 @@ def _read_row(row: dict[str, str], where: str) -> tuple[tuple[str, str, str, int
     try:
         run = row["env"], row["algorithm"], row["arm"], int(row["seed"])
         status, evaluation = row["status"], row["evaluation"]
-        wanted = [] if evaluation == "none" else [name for name in ROW if row[name] or name not in UNMEASURED]
+        may_lack = (*UNMEASURED, "timesteps") if evaluation == "final" else UNMEASURED
+        wanted = [] if evaluation == "none" else [name for name in ROW if row[name] or name not in may_lack]
         values = {name: float(row[name]) for name in wanted}
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{where} should hold {', '.join(COLUMNS)}; seed and what follows evaluation are numbers.") from None

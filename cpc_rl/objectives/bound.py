@@ -61,5 +61,7 @@ class TrainedBound(nn.Module):
     def _keep(self, place: tuple[int, int], log_mean: Tensor, moves: bool) -> None:
         if moves:
             moved = self.log_means.clone()  # a new tensor: a backward pass may still need the one before
-            moved[place] = log_mean.detach()
+            # It begins at -inf; of scores that are no numbers it would never recover.
+            kept = torch.isfinite(log_mean) | torch.isneginf(log_mean)
+            moved[place] = torch.where(kept, log_mean.detach(), moved[place])
             self.log_means = moved

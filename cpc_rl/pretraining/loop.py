@@ -155,6 +155,8 @@ def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, v
                 if world_size() > 1:
                     distributed.barrier()  # a launcher may end all when one has ended, and the first one is still writing
                 raise KeyboardInterrupt(f"stopped after step {done} of {settings.steps}")
+        if any_process(request.made, learner.device):  # while the last checkpoint was written
+            raise KeyboardInterrupt(f"stopped after step {settings.steps} of {settings.steps}")
     if world_size() > 1:
         everyone: list[Any] = [None] * world_size()
         distributed.all_gather_object(everyone, list(skipped))

@@ -48,7 +48,7 @@ def test_the_table_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "| `aug` | final return on unseen episodes | 4 and 6 | +1.417 |" in lines[-1]
     assert json.loads(figures)["effects"]["curl final"]["p"] == pytest.approx(2 / (20 * 6))  # this deal and its mirror
     monkeypatch.setattr(sys, "argv", ["two_by_two", str(tmp_path / ENV), "--head", "cpc"])
-    with pytest.raises(SystemExit, match="no finished run of cpc, aug\\+cpc"):
+    with pytest.raises(SystemExit, match="no runs of the arms cpc, aug\\+cpc"):
         benchmark.main()
     make_arm(tmp_path, "cpc", (1.0,), algorithm="dqn")
     with pytest.raises(SystemExit, match="several algorithms"):

@@ -72,8 +72,11 @@ def test_the_same_run_twice(tmp_path: Path) -> None:
         read_sources([place / "report" / "runs.csv" for place in places])
     table = places[0] / "report" / "runs.csv"
     before = table.read_text()
-    with pytest.raises(ValueError, match=r"runs.csv is the table that is read, and would be written over"):
+    with pytest.raises(ValueError, match=r"runs.csv is a table that is read, and a report in .* would replace it"):
         write_report(table, table.parent, repetitions=10)
+    make_arm(tmp_path / "c", "cpc", NONE)
+    with pytest.raises(ValueError, match="would replace it"):  # also where none of its runs is asked for
+        run(ReportArguments((tmp_path / "c", table), out=table.parent, arms=("cpc",), repetitions=10))
     assert table.read_text() == before
     with pytest.raises(ValueError, match="several places, so say with --out"):
         default_place(places)
@@ -152,3 +155,15 @@ def test_committed_results_are_those_of_the_committed_tables(
         if pair.measure == "area" and key in said:
             assert f"{pair.p_value:.2g}" == said.pop(key)
     assert not said
+
+
+def test_tables_that_a_spreadsheet_wrote(tmp_path: Path) -> None:
+    make_arm(tmp_path, "none", NONE)
+    write_report(tmp_path / ENV, repetitions=10)
+    table = tmp_path / ENV / "report" / "runs.csv"
+    edited = tmp_path / "edited.CSV"
+    lines = [f"{line},a remark" for line in table.read_text().splitlines()]
+    lines[0] = lines[0].replace("a remark", "remarks")
+    edited.write_text("\ufeff" + "\r\n".join([*lines, "," * 11]) + "\r\n", encoding="utf-8")
+    told = [[(each.arm, each.seed, each.rows, each.final) for each in read_source(place)] for place in (table, edited)]
+    assert find_sources(edited) == [edited] and told[0] == told[1]
