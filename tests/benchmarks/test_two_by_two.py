@@ -50,6 +50,7 @@ def test_the_table_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys, "argv", ["two_by_two", str(tmp_path / ENV), "--head", "cpc"])
     with pytest.raises(SystemExit, match="no runs of the arms cpc, aug\\+cpc"):
         benchmark.main()
-    make_arm(tmp_path, "cpc", (1.0,), algorithm="dqn")
+    for arm in ("cpc", "aug+cpc"):
+        make_arm(tmp_path, arm, (1.0,), algorithm="dqn")
     with pytest.raises(SystemExit, match="several algorithms"):
         benchmark.main()
