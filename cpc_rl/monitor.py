@@ -1,8 +1,5 @@
 """What TensorBoard shows of the heads. Sums stay on the device until they are written, so training never waits for them."""
 
-import math
-import warnings
-
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Image, Logger
@@ -13,12 +10,12 @@ from cpc_rl.diagnostics.score_matrix import own_draws, score_matrix, score_pictu
 from cpc_rl.diagnostics.watch import Watch
 from cpc_rl.encoder import Encoder, probing
 from cpc_rl.head import DETACHED, LEFT_OUT, Head, Metrics
+from cpc_rl.head_warnings import HeadWarnings
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
 NOT_PRINTED = ("stdout", "log", "json", "csv")
 PRINTED_LENGTH = 36  # of Stable-Baselines3's table, which cuts longer names and fails where two are then the same
-LEAST_STEPS = 20  # of a head, to say that they trained nothing
 WHOLE_RUN = {"coef": "contrastive/coef", "gradient_ratio": "contrastive/gradient_ratio"}
 
 
@@ -71,7 +68,7 @@ class Monitor:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.windows: Windows | None = None
-        self.warned = self.warned_of_left_out = False
+        self.warn = HeadWarnings(self.prefix)
         self.watch = Watch(self.prefix)
 
     def add(self, metrics: Metrics, windows: Windows | None) -> None:
@@ -90,12 +87,13 @@ class Monitor:
         if self.windows is None:
             return
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self._warn_of_left_out(means.pop(LEFT_OUT, 0.0), means.pop(DETACHED, 0.0))
+        self.warn.of_left_out(means.pop(LEFT_OUT, 0.0), self.steps)
+        self.warn.of_detached(means.pop(DETACHED, 0.0))
         for name, mean in means.items():
             whole = self.whole_run.get(name)
             record(logger, f"{self.prefix}/{name}" if whole is None else whole + self.suffix, mean)
-        self._warn_at_chance(means)
-        self._warn_of_nothing_to_learn(means, objective)
+        self.warn.of_equal_scores(means)
+        self.warn.of_nothing_to_learn(means, self.steps, objective, self.windows)
         if {"accuracy", "mi_ceiling"} <= means.keys() and not objective.shuffled:
             self.watch.note_accuracy(means["accuracy"], means["mi_ceiling"])
         with torch.no_grad(), own_draws(objective), probing(encoder):
@@ -120,56 +118,6 @@ class Monitor:
             if scores is not None:
                 logger.record(f"{self.prefix}/scores", Image(score_picture(scores), "HWC"), exclude=NOT_PRINTED)
         self.sums, self.counts = {}, {}
-
-    def _warn_at_chance(self, means: dict[str, float]) -> None:
-        if self.warned or not {"mi_lower_bound", "mi_ceiling"} <= means.keys():
-            return
-        if means["mi_ceiling"] == 0:  # no anchor counted, which another warning tells
-            return
-        same_scores = abs(means["mi_lower_bound"]) < 1e-6 * max(1.0, means["mi_ceiling"])
-        if same_scores and means.get("accuracy", 0.0) < math.exp(-means["mi_ceiling"]) * 1.001:
-            self.warned = True
-            warnings.warn(
-                f"{self.prefix}: the loss is exactly that of {math.exp(means['mi_ceiling']):.0f} equal guesses, so every "
-                "observation looks the same to the head. The buffer may be empty, or the features have collapsed.",
-                stacklevel=2,
-            )
-
-    def _warn_of_nothing_to_learn(self, means: dict[str, float], objective: Objective) -> None:
-        """Of a loss that is 0 for want of pairs, and not as every pair is found. A queue is empty for a step or some."""
-        if self.warned or self.steps < LEAST_STEPS or means.get("loss") != 0:
-            return
-        assert self.windows is not None
-        found = means["accuracy"] > 0.5 if "accuracy" in means else bool(objective.paired(self.windows).any())
-        if found:
-            return
-        self.warned = True
-        later = f", {objective.horizon} frames later in its episode," if objective.horizon else ""
-        warnings.warn(
-            f"{self.prefix}: nothing was trained in {self.steps} head steps, for no anchor had a positive{later} or none had "
-            "a negative. Episodes may be too short for the horizon, or the choice of negatives leaves none.",
-            stacklevel=2,
-        )
-
-    def _warn_of_left_out(self, left_out: float, detached: float) -> None:
-        """
-        :param left_out: share of the steps whose gradient was not finite
-        :param detached: share of the steps whose loss did not depend on the encoder
-        """
-        if left_out > 0 and not self.warned_of_left_out:
-            self.warned_of_left_out = True
-            warnings.warn(
-                f"{self.prefix}: the gradient of {round(left_out * self.steps)} of the last {self.steps} head steps was not "
-                "finite, and they were left out.",
-                stacklevel=2,
-            )
-        if detached == 1 and not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"{self.prefix}: the loss does not depend on what the encoder gave out, so it trains nothing of the agent: "
-                "features come from encoder(observations), encoder.views() or encoder.with_maps(), undetached.",
-                stacklevel=2,
-            )
 
 
 def record(logger: Logger, key: str, value: float) -> None:

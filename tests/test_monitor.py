@@ -102,10 +102,9 @@ def test_picture_shows_anchors_above_positives():
 
 
 def test_equal_scores_of_all_observations_raise_a_warning():
-    monitor = Monitor("cpc")
-    with pytest.warns(UserWarning, match="equal guesses"):
-        monitor._warn_at_chance({"mi_lower_bound": 0.0, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
-    Monitor("cpc")._warn_at_chance({"mi_lower_bound": 0.01, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
+    with pytest.warns(UserWarning, match="contrastive/cpc: .* equal guesses"):
+        Monitor("cpc").warn.of_equal_scores({"mi_lower_bound": 0.0, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
+    Monitor("cpc").warn.of_equal_scores({"mi_lower_bound": 0.01, "mi_ceiling": math.log(16), "accuracy": 1 / 16})
 
 
 class Dropping(BaseFeaturesExtractor):
