@@ -65,7 +65,7 @@ WRONG = [
     ("--lr-scale 0.1", "--lr-scale says what becomes of a loaded encoder, so it needs --encoder FILE"),
     ("--encoder-train frozen", "needs --encoder FILE"),
     ("--encoder FILE --unfreeze-at 10", "only an encoder with train='frozen' can be unfrozen"),
-    ("--encoder FILE --lr-scale 0", "takes a positive number"),
+    ("--encoder FILE --lr-scale 0", "lr_scale is 0, but it must be above 0"),
     ("--encoder FILE --encoder-name a/b", "takes letters, digits"),
     ("--encoder FILE --encoder-train thawed", "thawed"),
     ("--encoder FILE --encoder-train frozen --objective none curl", "a joint head rests while the encoder is frozen"),
