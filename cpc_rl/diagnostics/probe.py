@@ -178,12 +178,6 @@ def _classify(
     return scores
 
 
-def _codes(labels: NDArray, known: NDArray) -> NDArray[np.int64]:
-    """The place of each label among the known ones, which are in order; -1 where it is none of them."""
-    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    return np.where(known[places] == labels, places, -1)
-
-
 def _regress(
     parts: list[Tensor],
     labels: list[NDArray],
