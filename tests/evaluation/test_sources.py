@@ -129,6 +129,11 @@ def test_a_run_that_failed_and_one_with_a_return_that_is_no_number(tmp_path: Pat
 
 REPORTS = [
     ("report.md", "scores.csv", ("none", "aug", "compute", "cpc")),
+    (
+        "report-augmented.md",
+        "scores-augmented.csv",
+        ("none", "aug", "compute", "cpc", "atc", "curl", "spr", "aug+cpc", "aug+atc", "aug+curl"),
+    ),
     ("report-objectives.md", "scores-objectives.csv", ("none", "compute", "curl", "atc", "taco", "cpc", "shuffled+cpc")),
 ]
 
