@@ -37,7 +37,8 @@ def make_environment(env: str | None, factory: str | None = None, keywords: Mapp
         made = make(*([] if env is None else [env]), **keywords)
     except (GymnasiumError, ImportError, TypeError) as error:
         named = repr(env) if factory is None else f"{env!r} of {factory}" if env is not None else f"of {factory}"
-        told = f"There is no environment {named} that can be made: {str(error).rstrip('.')}."
+        why = str(error).rstrip(".")
+        told = f"There is no environment {named} that can be made: {why}{'' if why.endswith('?') else '.'}"
         if factory is None and isinstance(error, UnregisteredEnv):
             told += UNREGISTERED
         raise ValueError(told) from error
