@@ -42,9 +42,7 @@ def start_run(
     check_unchanged(configuration)
     ratio = 1.0
     if arm.compute:
-        more_compute(
-            find_algorithm(recipe.algorithm), recipe.hyperparameters, ratio, vec_env.num_envs
-        )  # says first if it cannot
+        more_compute(find_algorithm(recipe.algorithm), recipe.hyperparameters, ratio, vec_env.num_envs)  # says if it cannot
         ratio = measure_compute_ratio(recipe, arm, vec_env, seed, machine.device)
     model = build_model(recipe, vec_env, arm, seed, machine.device, timesteps=configuration.timesteps, compute_ratio=ratio)
     _attach(configuration, model, callback)

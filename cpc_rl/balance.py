@@ -113,10 +113,11 @@ class Balance(nn.Module):
         limits = torch.finfo(torch.float32)
         held = (self.ratio * self.rl_norm / self.auxiliary_norm.clamp(min=limits.tiny)).clamp(max=limits.max)
         # Where there is nothing to weigh there is no weight: before the first gradient the quotient has none, either.
-        held = torch.where(auxiliary_norm == 0, 0.0, held)
+        learnt = auxiliary_norm != 0
+        held = torch.where(learnt, held, 0.0)
         if known is None or self.coef == "ratio":
             return held
-        return held * self._room(known, keeps_length, learnt=auxiliary_norm != 0)
+        return held * self._room(known, keeps_length, learnt)
 
     def _room(self, known: Tensor, keeps_length: bool, learnt: Tensor) -> Tensor:
         """

@@ -17,7 +17,7 @@ from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.monitor import Monitors
 from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows, window_source
-from cpc_rl.settings import Choice, HeadSettings, copied
+from cpc_rl.settings import Choice, HeadSettings
 from cpc_rl.sharing import Sharing
 from cpc_rl.tying import Tie, tie_encoders
 
@@ -89,7 +89,7 @@ class ContrastiveCallback(LearnCallback):
         check_flag("rollout_keys", rollout_keys)
         self.settings = HeadSettings(
             objective=objective,
-            objective_kwargs={} if objective_kwargs is None else copied(objective_kwargs),
+            objective_kwargs=objective_kwargs,
             gradient=gradient,
             coef=coef,
             gradient_ratio=gradient_ratio,

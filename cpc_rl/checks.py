@@ -22,9 +22,8 @@ def check_number(name: str, value: Any, *, whole: bool = False, low: float = -ma
     number = as_number(value)
     good = math.isfinite(number) and (number > low if above else number >= low) and not (whole and number % 1)
     if not good:
-        kind = "a whole number" if whole else "a finite number"
         limit = "" if low == -math.inf else f" above {low:g}" if above else f" of at least {low:g}"
-        raise ValueError(f"{name} is {_told(value)}, but it must be {kind}{limit}{_hint(value)}.")
+        raise _refusal(name, value, ("a whole number" if whole else "a finite number") + limit)
     return int(value) if whole else number
 
 
@@ -67,16 +66,16 @@ def check_annotated(owner: str, function: Any, keywords: Mapping[str, Any]) -> N
         if kinds == {bool}:
             check_flag(label, value)
         elif kinds == {int}:
-            if not isinstance(value, int | np.integer) or (name.endswith("_dim") and value < 1):
-                limit = " of at least 1" if name.endswith("_dim") else ""
-                raise ValueError(f"{label} is {_told(value)}, but it must be a whole number{limit}{_hint(value)}.")
+            is_length = name.endswith("_dim")
+            if not isinstance(value, int | np.integer) or (is_length and value < 1):
+                raise _refusal(label, value, "a whole number of at least 1" if is_length else "a whole number")
         elif kinds in ({float}, {float, int}) and math.isnan(as_number(value)):
-            raise ValueError(f"{label} is {_told(value)}, but it must be a number{_hint(value)}.")
+            raise _refusal(label, value, "a number")
 
 
-def _told(value: Any) -> str:
-    return f"{value!r}, a text" if isinstance(value, str) else repr(value)
-
-
-def _hint(value: Any) -> str:
-    return " (in YAML, 1e-3 is a text and 1.0e-3 a number)" if isinstance(value, str) and "e" in value.lower() else ""
+def _refusal(name: str, value: Any, wanted: str) -> ValueError:
+    told, hint = repr(value), ""
+    if isinstance(value, str):
+        told += ", a text"
+        hint = " (in YAML, 1e-3 is a text and 1.0e-3 a number)" if "e" in value.lower() else ""
+    return ValueError(f"{name} is {told}, but it must be {wanted}{hint}.")

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ class HeadSettings:
     """
 
     objective: Choice | Mapping[Choice, float] = "cpc"
-    objective_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    objective_kwargs: Mapping[str, Any] | None = None
     gradient: Literal["joint", "separate"] = "joint"
     coef: Coefficient = "auto"
     gradient_ratio: float = 1.0
@@ -40,6 +40,7 @@ class HeadSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objective_kwargs", _copied({} if self.objective_kwargs is None else self.objective_kwargs))
         check_keywords(self.classes, self.keywords)
         Balance(self.coef, self.gradient_ratio)
         if self.gradient not in ("joint", "separate"):
@@ -135,9 +136,9 @@ class HeadSettings:
         return json.dumps(content, default=stable_text, sort_keys=True)
 
 
-def copied(keywords: Any) -> Any:
+def _copied(keywords: Any) -> Any:
     """A copy of a mapping, and of those in it, which the caller may change; anything else as it is."""
-    return {name: copied(value) for name, value in keywords.items()} if type(keywords) is dict else keywords
+    return {name: _copied(value) for name, value in keywords.items()} if type(keywords) is dict else keywords
 
 
 def objective_class(objective: Choice) -> type[Objective]:

@@ -55,16 +55,12 @@ def run(arguments: ReportArguments) -> None:
         )
     sources = list(dict.fromkeys(source for given in arguments.sources for source in find_sources(given)))
     environments = read_sources(sources, arguments.arms)
-    if len(environments) == 1:
-        if arguments.normalise is not None:
-            raise ValueError(f"--normalise is for several environments, and there is one: {', '.join(environments)}.")
-        out = arguments.out or default_place(sources)
-        check_place(sources, out)
-        words = _one(environments, out, arguments)
-    else:
-        out = arguments.out or _beside(sources)
-        check_place(sources, out)
-        words = _several(environments, out, arguments)
+    alone = len(environments) == 1
+    if alone and arguments.normalise is not None:
+        raise ValueError(f"--normalise is for several environments, and there is one: {', '.join(environments)}.")
+    out = arguments.out or (default_place(sources) if alone else _beside(sources))
+    check_place(sources, out)
+    words = (_one if alone else _several)(environments, out, arguments)
     print("\n".join(words).replace("**", ""))
     print(f"Report: {out / 'report.md'}")
     if not arguments.compact:

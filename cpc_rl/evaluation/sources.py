@@ -94,7 +94,7 @@ def _together(runs: list[Run], more: list[Run]) -> list[Run]:
         run = kept.get(_key(again))
         if run is None:
             continue
-        if (run.table is None) == (again.table is None):
+        if run.from_table == again.from_table:
             raise ValueError(
                 f"Both {run.folder} and {again.folder} hold {run.algorithm}-{run.arm} with seed {run.seed} on {run.env}; "
                 "give one of them."
@@ -124,7 +124,7 @@ def check_arms(runs: Iterable[Run], arms: Collection[str] | None) -> None:
         raise ValueError(f"There are no runs of the arms {', '.join(unknown)} to report; there are {', '.join(there)}.")
 
 
-def keep_arms(runs: list[Run], arms: Collection[str] | None, where: str | Path) -> list[Run]:
+def keep_arms(runs: list[Run], arms: Collection[str] | None, env: str) -> list[Run]:
     """
     The runs of some arms.
 
@@ -133,5 +133,5 @@ def keep_arms(runs: list[Run], arms: Collection[str] | None, where: str | Path) 
     kept = [run for run in runs if arms is None or run.arm in arms]
     if not kept:
         there = ", ".join(dict.fromkeys(run.arm for run in runs))
-        raise ValueError(f"{where} has no runs of the arms {', '.join(arms or ())}; it has {there}.")
+        raise ValueError(f"{env} has no runs of the arms {', '.join(arms or ())}; it has {there}.")
     return kept

@@ -33,7 +33,7 @@ class Run:
     :param own_final: ``False`` where there is no such evaluation, and ``final`` is the last of ``rows``
     :param settings: dotted names of everything that was configured, but for environment, arm and seed
     :param problem: what a failed run said
-    :param table: the file that it was read from, where that is all there is of it; it says no settings
+    :param from_table: a table, at ``folder``, is all there is of it; it says no settings
     :param also_in: other places that hold this run and that were not read for it
     """
 
@@ -51,7 +51,7 @@ class Run:
     compute_head: str = ""
     problem: str = ""
     own_final: bool = True
-    table: Path | None = None
+    from_table: bool = False
     also_in: tuple[Path, ...] = ()
 
     def column(self, name: str) -> np.ndarray:

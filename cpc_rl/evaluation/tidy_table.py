@@ -92,7 +92,7 @@ def _as_run(file: Path, env: str, algorithm: str, arm: str, seed: int, content: 
     if final is None and status == "finished":
         raise ValueError(f"{file} calls {algorithm}-{arm} seed {seed} on {env} finished, and has no evaluation of it.")
     known = own is not None or status != "finished"
-    return Run(file, env, algorithm, arm, seed, status, tuple(rows), final or {}, own_final=known, table=file)
+    return Run(file, env, algorithm, arm, seed, status, tuple(rows), final or {}, own_final=known, from_table=True)
 
 
 def _plain(values: Mapping[str, float], names: Iterable[str]) -> dict[str, str]:

@@ -192,9 +192,9 @@ def unknown_in_words(runs: Sequence[Run]) -> list[str]:
             "also of a run that was cut; they have no wall time, and whether they differ in more than arm and seed is not "
             "known."
         )
-    tables = [run for run in runs if run.table is not None]
+    tables = [run for run in runs if run.from_table]
     if tables:
-        names = ", ".join(dict.fromkeys(f"`{run.table.name}`" for run in tables if run.table is not None))
+        names = ", ".join(dict.fromkeys(f"`{run.folder.name}`" for run in tables))
         lines.append(
             f"- {_who(tables, runs)} known by tables alone ({names}), which do not say whether "
             "they differ in more than arm and seed."

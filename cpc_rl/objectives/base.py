@@ -152,15 +152,14 @@ def check_augmented(augmentation: AugmentationFn, encoder: Encoder) -> None:
     :raises ValueError: they are of another size, for which it is not made
     """
     blank = encoder.blank(2)
-    augmented = {}
     for key, image in encoder.images(blank).items():
-        augmented[key] = augmentation(image, generator=torch.Generator(image.device).manual_seed(0))
-        if augmented[key].shape == image.shape:
+        augmented = augmentation(image, generator=torch.Generator(image.device).manual_seed(0))
+        if augmented.shape == image.shape:
             continue
-        before, after = (tuple(images.shape[1:]) for images in (image, augmented[key]))
+        before, after = (tuple(images.shape[1:]) for images in (image, augmented))
         try:
             with probing(encoder):
-                encoder({**blank, key: augmented[key]} if isinstance(blank, Mapping) else augmented[key])
+                encoder({**blank, key: augmented} if isinstance(blank, Mapping) else augmented)
         except RuntimeError:
             raise ValueError(
                 f"The augmentation {augmentation!r} turns images of shape {before} into {after}, which "

@@ -134,10 +134,6 @@ class Masked(ContrastiveObjective):
         other = {k: v.roll(shift, 0) for k, v in whole.items()} if isinstance(whole, Mapping) else whole.roll(shift, 0)
         return self.augmented(whole), self.augmented(other)
 
-    def paired(self, windows: Windows) -> Tensor:
-        """All of them: both views are of frames that are there."""
-        return windows.mask[:, 0]
-
     def pictures(self, encoder: Encoder, windows: Windows) -> tuple[Tensor, Tensor]:
         """The frames as the encoder gets them, window after window, above the whole ones: the first image entry."""
         hidden, _ = self.masking.hide(windows.observations, windows.mask, self.generator)

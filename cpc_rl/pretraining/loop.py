@@ -84,7 +84,7 @@ def pretrain(
         once
     """
     settings, out = Training(**training), Path(out)
-    choice = HeadSettings(objective=objective, objective_kwargs=dict(objective_kwargs or {}))
+    choice = HeadSettings(objective=objective, objective_kwargs=objective_kwargs)
     make, keywords = extractor_class(extractor), dict(extractor_kwargs or {})
     device = _device(device)
     if settings.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
