@@ -8,12 +8,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.utils.hooks import RemovableHandle
 
-from cpc_rl.attachment import find_sites, is_trpo, target_extractors
+from cpc_rl.attachment import Site, find_sites, is_trpo, target_extractors
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
 from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.persistence import refuse_second, release_last, store_live, stored_state
+from cpc_rl.sampling import window_source
+from cpc_rl.sharing import Sharing
 from cpc_rl.tying import Tie, tie_encoders
 from cpc_rl.weak_hooks import ends_itself
 
@@ -105,6 +107,7 @@ class AugmentationCallback(LearnCallback):
         self.weight, self.tied = weight, tied
         self.driver: AugmentationDriver | None = None
         self.tie: Tie | None = None
+        self.sharing: Sharing | None = None
 
     def _init_callback(self) -> None:
         refuse_second(self.model)
@@ -116,7 +119,9 @@ class AugmentationCallback(LearnCallback):
         def alive() -> bool:
             return self.model.start_time == token
 
-        self.tie = tie_encoders(find_sites(self.model), alive) if self.tied else None
+        sites = find_sites(self.model)
+        self.tie = tie_encoders(sites, alive) if self.tied else None
+        self.sharing = _sharing(self.model, sites, alive)
         self.driver = AugmentationDriver(self.model, Guard(), alive, self.weight, seed=self.model.seed or 0)
         if not self.driver.online:
             raise ValueError(
@@ -137,17 +142,32 @@ class AugmentationCallback(LearnCallback):
 
     def _on_rollout_end(self) -> None:
         assert self.driver is not None
-        if self.tie is not None:
-            self.tie.attach()
+        for part in (self.tie, self.sharing):
+            if part is not None:
+                part.attach()
         self.driver.attach()
 
     def _on_training_end(self) -> None:
         self._detach()
 
     def _detach(self) -> None:
-        for part in (self.tie, self.driver):
+        for part in (self.tie, self.sharing, self.driver):
             if part is not None:
                 part.detach()
+
+
+def _sharing(model: BaseAlgorithm, sites: list[Site], alive: Callable[[], bool]) -> Sharing | None:
+    """
+    What spares an update a backward pass that nobody reads, as a head's callback does: the arm that heads are held against is
+    not to be slower than it need be. ``None`` where there is none, or the buffer is one that cannot be watched.
+    """
+    if isinstance(model, OnPolicyAlgorithm):
+        return None
+    try:
+        sharing = Sharing(model, sites, window_source(model), alive, batch_size=2, rollout_keys=False)
+    except ValueError:
+        return None
+    return sharing if sharing.spare is not None else None
 
 
 def _augmenting(extractors: Iterable[object]) -> list[ImageExtractor]:

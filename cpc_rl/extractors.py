@@ -1,7 +1,7 @@
 """Drop-in features extractors for ``policy_kwargs``, and the helper that keeps the rest of the policy as SB3 has it."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,12 +24,18 @@ class NatureExtractor(ImageExtractor):
     :param features_dim: number of features
     :param normalized_image: see :class:`ImageExtractor`
     :param augment: see :class:`ImageExtractor`
+    :param precision: see :class:`ImageExtractor`
     """
 
     def __init__(
-        self, observation_space: spaces.Box, features_dim: int = 512, normalized_image: bool = False, augment: Any = None
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 512,
+        normalized_image: bool = False,
+        augment: Any = None,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
-        super().__init__(observation_space, features_dim, normalized_image, augment)
+        super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(
             nn.Conv2d(observation_space.shape[0], 32, 8, stride=4),
             nn.ReLU(),
@@ -52,12 +58,18 @@ class DataEfficientExtractor(ImageExtractor):
     :param features_dim: number of features
     :param normalized_image: see :class:`ImageExtractor`
     :param augment: see :class:`ImageExtractor`
+    :param precision: see :class:`ImageExtractor`
     """
 
     def __init__(
-        self, observation_space: spaces.Box, features_dim: int = 256, normalized_image: bool = False, augment: Any = None
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 256,
+        normalized_image: bool = False,
+        augment: Any = None,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
-        super().__init__(observation_space, features_dim, normalized_image, augment)
+        super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(
             nn.Conv2d(observation_space.shape[0], 32, 5, stride=5),
             nn.ReLU(),
@@ -79,6 +91,7 @@ class ImpalaExtractor(ImageExtractor):
     :param normalized_image: see :class:`ImageExtractor`
     :param augment: see :class:`ImageExtractor`
     :param width: multiplies the numbers of channels, (16, 32, 32)
+    :param precision: see :class:`ImageExtractor`
     """
 
     def __init__(
@@ -88,8 +101,9 @@ class ImpalaExtractor(ImageExtractor):
         normalized_image: bool = False,
         augment: Any = None,
         width: float = 1,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
-        super().__init__(observation_space, features_dim, normalized_image, augment)
+        super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         sections: list[nn.Module] = []
         channels = observation_space.shape[0]
         for depth in (16, 32, 32):
@@ -118,12 +132,18 @@ class DrQExtractor(ImageExtractor):
     :param features_dim: number of features
     :param normalized_image: see :class:`ImageExtractor`
     :param augment: see :class:`ImageExtractor`
+    :param precision: see :class:`ImageExtractor`
     """
 
     def __init__(
-        self, observation_space: spaces.Box, features_dim: int = 50, normalized_image: bool = False, augment: Any = None
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 50,
+        normalized_image: bool = False,
+        augment: Any = None,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
-        super().__init__(observation_space, features_dim, normalized_image, augment)
+        super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(
             nn.Conv2d(observation_space.shape[0], 32, 3, stride=2),
             nn.ReLU(),

@@ -1,7 +1,7 @@
 """The base of the drop-in features extractors: a convolutional part, a linear part, and an augmentation of the RL batch."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cpc_rl.augment import AugmentationFn, make_augmentation
 
 AUGMENT_MODES = ("off", "train", "always")
+PRECISIONS = ("float32", "bf16")
 
 
 class ImageExtractor(BaseFeaturesExtractor):
@@ -27,7 +28,11 @@ class ImageExtractor(BaseFeaturesExtractor):
     :param normalized_image: the images are floating point and already scaled; dtype and bounds are then not checked. Goes with
         the policy's ``normalize_images=False``
     :param augment: what :func:`cpc_rl.augment.make_augmentation` takes, such as ``"random_shift"``; None for none
-    :raises ValueError: for a space that holds no images, an unknown augmentation, or one that changes the images' size
+    :param precision: ``"bf16"`` computes the extractor in bfloat16 where that is safe (autocast); weights and their gradients,
+        what is given out and all that follows stay in float32. Worth it where the processor has instructions for it
+        (benchmarks/precision.md)
+    :raises ValueError: for a space that holds no images, an unknown augmentation or precision, or an augmentation that changes
+        the images' size
     """
 
     cnn: nn.Module
@@ -35,7 +40,12 @@ class ImageExtractor(BaseFeaturesExtractor):
     augmentation: AugmentationFn | None
 
     def __init__(
-        self, observation_space: spaces.Box, features_dim: int, normalized_image: bool = False, augment: Any = None
+        self,
+        observation_space: spaces.Box,
+        features_dim: int,
+        normalized_image: bool = False,
+        augment: Any = None,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
         if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
@@ -43,7 +53,10 @@ class ImageExtractor(BaseFeaturesExtractor):
                 f"the space is {observation_space}. For floating-point images that are already scaled, pass "
                 "features_extractor_kwargs=dict(normalized_image=True) and normalize_images=False."
             )
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, but it is {precision!r}.")
         super().__init__(observation_space, features_dim)
+        self.precision = precision
         self._augment_mode = "off"
         self._augment_driven = False
         self._augment_seed = 0
@@ -81,12 +94,20 @@ class ImageExtractor(BaseFeaturesExtractor):
         """
         return self.cnn(observations)
 
+    def pooled(self, feature_map: Tensor) -> Tensor:
+        """What the linear layer reads of a feature map: all of it."""
+        return feature_map.flatten(1)
+
     def forward(self, observations: Tensor) -> Tensor:
         """
         :param observations: (N, C, H, W), floating point, scaled as the policy does it (uint8 divided by 255)
         :return: (N, features_dim)
         """
-        return self.linear(self.feature_map(self.augmented(observations)).flatten(1))
+        observations = self.augmented(observations)
+        if self.precision == "float32":  # an autocast of the caller's keeps its say
+            return self.linear(self.pooled(self.feature_map(observations)))
+        with torch.autocast(observations.device.type, torch.bfloat16):
+            return self.linear(self.pooled(self.feature_map(observations))).to(observations.dtype)
 
     def augmented(self, observations: Tensor) -> Tensor:
         """What the convolutions get to see of the observations in the present :attr:`augment_mode`."""

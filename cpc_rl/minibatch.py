@@ -138,7 +138,7 @@ class Minibatches:
         self.works = torch.equal(samples.actions.cpu().float().view_as(stored), stored)
         if not self.works:
             warnings.warn(
-                f"{type(self.buffer).__name__} does not tell which transitions it samples, so the head makes forward passes "
-                "of its own. Pass share_passes=False to make this the rule.",
+                f"{type(self.buffer).__name__} does not tell which transitions it samples, so a head makes forward passes of "
+                "its own, and no pass of the agent's is spared. For a head share_passes=False makes this the rule.",
                 stacklevel=2,
             )

@@ -45,6 +45,7 @@ class ViTExtractor(ImageExtractor):
     :param positions: ``"sincos"`` (fixed, two-dimensional), ``"learnt"`` or ``"none"``, as which ``None`` counts
     :param freeze_patches: leave the random patch projection as it is (MoCo v3, section 4.2: it makes training more stable).
         Its parameters never have a gradient
+    :param precision: see :class:`ImageExtractor`
     :raises ValueError: if a setting makes no sense
     """
 
@@ -62,8 +63,9 @@ class ViTExtractor(ImageExtractor):
         pool: Literal["mean", "class"] = "mean",
         positions: Literal["sincos", "learnt", "none"] | None = "sincos",
         freeze_patches: bool = False,
+        precision: Literal["float32", "bf16"] = "float32",
     ) -> None:
-        super().__init__(observation_space, features_dim, normalized_image, augment)
+        super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         positions = "none" if positions is None else positions
         if pool not in ("mean", "class") or positions not in ("sincos", "learnt", "none"):
             raise ValueError(
@@ -84,8 +86,9 @@ class ViTExtractor(ImageExtractor):
         self.pool = ClassAttention(width, heads) if pool == "class" else MeanOfTokens()
         self.linear = nn.Sequential(glorot_linear(width, features_dim), nn.ReLU())
 
-    def forward(self, observations: Tensor) -> Tensor:
-        return self.linear(self.pool(self.feature_map(self.augmented(observations))))
+    def pooled(self, feature_map: Tensor) -> Tensor:
+        """One token of the grid's: their mean, or what class attention makes of them."""
+        return self.pool(feature_map)
 
 
 class VisionTransformer(nn.Module):

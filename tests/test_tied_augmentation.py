@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cpc_rl import AugmentationCallback, DrQExtractor, pinned_policy_kwargs
-from tests.algorithms import ALGORITHMS, make_model
+from tests.algorithms import ALGORITHMS, hooks_left, make_model, same_parameters
 
 
 def augmented_model(name: str):
@@ -43,6 +43,26 @@ def test_untied_each_trains_its_own():
     model = augmented_model("SAC")
     model.learn(40, callback=AugmentationCallback())
     assert any(not torch.equal(a, c) for a, c in zip(*encoders(model), strict=True))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["SAC", "TQC", "CrossQ"])
+def test_the_gradient_that_nobody_reads_is_spared_and_nothing_else_changes(name: str, tied: bool, monkeypatch):
+    models, counts = [], []
+    for spares in (True, False):
+        if not spares:
+            monkeypatch.setattr("cpc_rl.augmentation._sharing", lambda *_: None)
+        model = augmented_model(name)  # seeds all of torch: one after the other
+        passes: list[torch.Tensor] = []
+        handle = next(model.critic.features_extractor.parameters()).register_hook(passes.append)
+        model.learn(40, callback=AugmentationCallback(tied=tied))
+        handle.remove()
+        models.append(model)
+        counts.append(len(passes))
+    spared, whole = models
+    assert same_parameters(spared, whole)
+    assert counts[0] == spared._n_updates and counts[1] > counts[0]
+    assert hooks_left(spared) == 0 and "_get_samples" not in vars(spared.replay_buffer)
 
 
 def test_nothing_to_tie_is_refused():
