@@ -35,6 +35,8 @@ class Arguments:
     """Train on the rendered picture of an environment that observes no image."""
     render: Literal["fast", "stock"] | None = None
     """Which CarRacing picture to train on; evaluation always sees the stock one."""
+    precision: Literal["float32", "bf16"] | None = None
+    """What the features extractor computes in; bf16 is faster where the processor has instructions for it."""
     eval_freq: int | None = None
     """Agent steps between evaluations; default: a dozen over the run."""
     eval_episodes: int | None = None

@@ -124,15 +124,21 @@ def _policy_keywords(recipe: Recipe, algorithm: type[BaseAlgorithm], arm: Arm, s
     """The extractor and, where it is not the stock one, a ``net_arch`` that keeps the rest of the policy as it would be."""
     keywords = dict(recipe.extractor)
     name = keywords.pop("name", STOCK_EXTRACTOR)
+    if keywords.get("precision") == "float32":  # as every extractor computes, Stable-Baselines3's own too
+        del keywords["precision"]
     if name not in EXTRACTORS:
         raise UserError(f"There is no extractor {name!r}; known are {', '.join(EXTRACTORS)}.")
     if isinstance(space, spaces.Dict):
-        if name != STOCK_EXTRACTOR or arm.augment_rl:
-            raise UserError("A Dict observation takes the stock extractor, so it has no aug arm and no extractor by name.")
+        if name != STOCK_EXTRACTOR or arm.augment_rl or "precision" in keywords:
+            raise UserError(
+                "A Dict observation takes the stock extractor, so it has no aug arm, no extractor by name and no precision "
+                "but float32."
+            )
         return dict(recipe.policy_kwargs)
     if arm.augment_rl:
-        name = "nature" if name == STOCK_EXTRACTOR else name
         keywords["augment"] = recipe.augmentation
+    if name == STOCK_EXTRACTOR and keywords.keys() & {"augment", "precision"}:
+        name = "nature"  # the same layers; only ours can do that
     if name == STOCK_EXTRACTOR and algorithm is not CrossQ:
         policy_kwargs: dict[str, Any] = {"features_extractor_kwargs": keywords} if keywords else {}
     else:

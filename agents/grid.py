@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,8 @@ if TYPE_CHECKING:  # nothing here imports the command line when it runs
     from train_agent import Arguments
 
 RUN_ARGUMENTS = (
-    *("env", "algo", "objective", "seeds", "timesteps", "n_envs", "pixels", "render", "eval_freq", "eval_episodes"),
-    *("encoder", *ENCODER_FLAGS, "log_dir", "overwrite"),
+    *("env", "algo", "objective", "seeds", "timesteps", "n_envs", "pixels", "render", "precision", "eval_freq"),
+    *("eval_episodes", "encoder", *ENCODER_FLAGS, "log_dir", "overwrite"),
 )
 
 
@@ -138,6 +139,8 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     if arguments.env is None:
         raise UserError("--env is missing, such as --env CarRacing-v2 (or --resume with a run's folder).")
     recipe = choose_recipe(arguments.env, arguments.algo, pixels=arguments.pixels)
+    if arguments.precision is not None:
+        recipe = replace(recipe, extractor={**recipe.extractor, "precision": arguments.precision})
     if arguments.render is not None and environment_family(arguments.env) != "carracing":
         raise UserError(f"--render chooses between CarRacing's two pictures, and {arguments.env} has one: leave it out.")
     _check_environment(arguments.env, recipe, pixels=arguments.pixels)
