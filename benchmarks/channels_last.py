@@ -12,8 +12,6 @@ import argparse
 import copy
 import json
 import platform
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -24,8 +22,7 @@ from gymnasium import spaces
 from agents.build import EXTRACTORS
 from agents.memory import keep_freed_memory
 from agents.recipe import load_recipe
-from benchmarks.small_runs import Training, recipe_training
-from benchmarks.turns import in_turn
+from benchmarks.two_ways import Pair, time_both, time_trainings
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.channels_last > benchmarks/channels_last.md"
 PASSES = [(name, size, batch) for name in EXTRACTORS if name != "vit" for size, batch in ((48, 128), (64, 128), (84, 32))]
@@ -39,13 +36,6 @@ TRAININGS = (
     ("ALE/Boxing-v5", "qrdqn", "none", 100),
     ("ALE/Boxing-v5", "qrdqn", "aug+cpc", 100),
 )
-Pair = tuple[float, float]
-
-
-def time_both(before: Callable[[], object], last: Callable[[], object], rounds: int, share: int) -> Pair:
-    """CPU milliseconds of each, run in turn after a round that warms up, divided by ``share``."""
-    times = in_turn({"before": before, "last": last}, rounds, warm_ups=1, clock=time.process_time)
-    return times["before"] / share, times["last"] / share
 
 
 def time_pass(name: str, size: int, batch: int, rounds: int) -> Pair:
@@ -59,24 +49,6 @@ def time_pass(name: str, size: int, batch: int, rounds: int) -> Pair:
             module(images).sum().backward()
 
     return time_both(partial(five_passes, extractor), partial(five_passes, changed), rounds, 5)
-
-
-def time_training(env: str, algorithm: str, arm: str, steps: int, rounds: int) -> Pair:
-    """Milliseconds of an agent step with its share of the updates."""
-    recipe = load_recipe(env, algorithm)
-    trainings = [recipe_training(replace(recipe, channels_last=last), env, arm, timesteps=1_000) for last in (False, True)]
-
-    def learn(training: Training) -> Callable[[], object]:
-        model = training.model
-        if hasattr(model, "learning_starts"):
-            model.learning_starts = 100
-            model.learn(200, callback=training.callbacks)
-        return lambda: model.learn(steps, reset_num_timesteps=False, callback=training.callbacks)
-
-    pair = time_both(*map(learn, trainings), rounds, steps)
-    for training in trainings:
-        training.vec_env.close()
-    return pair
 
 
 def main() -> None:
@@ -102,7 +74,10 @@ def main() -> None:
     print("\n| an agent step with its updates | as PyTorch has it | channels last | ratio |")
     print("|---|---|---|---|")
     for env, algorithm, arm, steps in TRAININGS[:1] if arguments.quick else TRAININGS:
-        pair = time_training(env, algorithm, arm, steps, rounds)
+        recipe = load_recipe(env, algorithm)
+        pair = time_trainings(
+            (replace(recipe, channels_last=False), replace(recipe, channels_last=True)), env, arm, steps, rounds
+        )
         title = f"{env}, {algorithm}, `{arm}`"
         print(f"| {title} | {pair[0]:.2f} | {pair[1]:.2f} | {pair[1] / pair[0]:.2f} |", flush=True)
         figures["trainings"][title] = (round(pair[0], 3), round(pair[1], 3))
