@@ -35,7 +35,7 @@ def put_channels_last(model: BaseAlgorithm) -> None:
     """
     Store the weights of the policy's convolutions with the channels last, if it is on a CPU.
 
-    PyTorch's CPU convolutions then learn 1.3 to 1.7 times as fast (benchmarks/channels_last.md). Nothing but the order of the
+    PyTorch's CPU convolutions then learn 1.1 to 1.7 times as fast (benchmarks/channels_last.md). Nothing but the order of the
     numbers in memory changes; sums are made in another order, so results differ by rounding. Copies of the policy and of its
     weights keep the order, a loaded model does not. What it does on a GPU has not been measured, so there it does nothing.
 
