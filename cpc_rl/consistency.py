@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.accumulation import accumulates
 from cpc_rl.guard import Guard
 from cpc_rl.head import has_gradient, own_randomness
 from cpc_rl.image_extractor import ImageExtractor
@@ -59,7 +60,7 @@ class ConsistencyInjection:
             self._minibatch = next(iter((*inputs, *named.values())))
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
-        if self.guard.busy or self._minibatch is None or has_gradient(parameter):
+        if self.guard.busy or self._minibatch is None or has_gradient(parameter) or not accumulates(parameter):
             return None
         if not self.alive():
             self.detach()

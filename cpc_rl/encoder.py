@@ -144,7 +144,7 @@ class Encoder(nn.Module):
                 "assigned (extractor.forward = torch.compile(...)), call extractor.compile() instead."
             )
         # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
-        # In the features' precision: what convolutions under autocast give out would not go with the head's layers.
+        # In the features' precision: maps under autocast would not go with the head's layers.
         maps = {key: value.view_as(value).to(features.dtype) for key, value in seen.items()}
         if self._recording is not None and features.requires_grad:
             self._recording.maps += (value for value in seen.values() if value.requires_grad)  # not of frozen convolutions
@@ -172,7 +172,7 @@ class Encoder(nn.Module):
             preprocessed = self._preprocessed(key, image)
             self._running = key
             with augmentation_off(self.extractors[key]):
-                output = self.extractors[key](preprocessed).flatten(1)
+                output = whole_features(self.extractors[key](preprocessed))
             scratch = self._scratch.get(key)
             alias = scratch is not None and output.untyped_storage().data_ptr() == scratch.untyped_storage().data_ptr()
             outputs[key] = output.clone() if alias else output
@@ -213,6 +213,14 @@ class Encoder(nn.Module):
             yield self._recording
         finally:
             self._recording = None
+
+
+def whole_features(output: Tensor) -> Tensor:
+    """
+    :param output: of an extractor, ``(N, ...)``
+    :return: ``(N, F)``, in float32 also where the extractor computed in half precision: heads' layers are not of that
+    """
+    return output.flatten(1).float() if output.dtype in (torch.bfloat16, torch.float16) else output.flatten(1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.accumulation import accumulates
 from cpc_rl.attachment import Site
 from cpc_rl.feature_map import map_module
 from cpc_rl.guard import Guard
@@ -27,7 +28,8 @@ class Injection:
     optimiser moves the encoder right after the algorithm's has.
 
     Only the first backward pass after a ``zero_grad()`` counts (the parameter's ``.grad`` is ``None`` or zero then): SAC and
-    TD3 send the actor's gradient through the critic's encoder as well, and throw it away.
+    TD3 send the actor's gradient through the critic's encoder as well, and throw it away. What the user asks of
+    ``torch.autograd.grad`` is left alone.
 
     :param site: the encoder and its optimisers
     :param head: the head
@@ -118,6 +120,8 @@ class Injection:
         output.register_hook(partial(self._output_hook, place, given, output.detach()))
 
     def _on_output_gradient(self, place: str, given: Any, output: Tensor, gradient: Tensor) -> Tensor | None:
+        if not any(accumulates(p) for p in self.head.encoder_parameters if p.requires_grad):
+            return None
         self._squared_norms[place].append(gradient.square().sum())
         self.reached = True
         if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
@@ -157,7 +161,7 @@ class Injection:
         return None if self._pending.anchors is None else batch.added(gradient, self._pending.anchors)
 
     def _on_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor | None:
-        if self.guard.busy:  # the head's own backward pass comes by here as well
+        if self.guard.busy or not accumulates(parameter):  # the head's own backward pass comes by here as well
             return None
         if not self.alive():
             self.detach()

@@ -16,7 +16,8 @@ def momentum_copy(module: Module) -> Module:
     method among them would take along whatever its object holds. Hooks before the forward pass stay, for they may make the
     weights (spectral normalisation).
 
-    :raises ValueError: a forward that was assigned would go on computing with the module's own weights
+    :raises ValueError: a forward that was assigned would go on computing with the module's own weights, or a part keeps
+        tensors that PyTorch cannot copy
     """
     for part in module.modules():
         # Of a bound method the copy has its own, and so has what torch.compile makes of a module.
@@ -27,7 +28,14 @@ def momentum_copy(module: Module) -> Module:
                 "that of a momentum copy would compute with the original's weights: call extractor.compile() instead."
             )
     without = {id(part._forward_hooks): OrderedDict[int, Any]() for part in module.modules()}
-    return copy.deepcopy(module, without).requires_grad_(False)
+    try:
+        return copy.deepcopy(module, without).requires_grad_(False)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{type(module).__name__} keeps tensors that are computed and no parameters, as torch.nn.utils.weight_norm makes "
+            "them, and no momentum copy can be made of it: use torch.nn.utils.parametrizations.weight_norm, or an objective "
+            "without such a copy, as cpc."
+        ) from error
 
 
 def check_tau(tau: float, whose: str = "momentum encoder") -> None:

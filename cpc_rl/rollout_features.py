@@ -7,31 +7,36 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cpc_rl.same_pixels import all_equal
 from cpc_rl.trajectories import Ints
 from cpc_rl.weak_hooks import ModuleHook
+
+MOST = 64  # passes kept between two steps
 
 
 class RolloutFeatures:
     """
     Listens to the extractor while the agent acts, and keeps what it gave out for each step of the newest rollout.
 
-    Others may ask the policy for actions between two steps, as an ``EvalCallback`` does. Of all passes only the agent's own
-    counts: that in which it also asks for the value of as many observations as it acts in.
+    Others may ask the policy for actions between two steps, as an ``EvalCallback`` does, or for values, to log them. Of all
+    passes only the agent's own counts: that in which it also asks for the values of the observations that it acts in.
 
     Memory banks of features that are as old as the last visit: Wu, Xiong, Yu and Lin 2018, "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", section 3.2.
 
     :param extractor: the features extractor that the policy acts with
     :param value_net: what it makes the values with, later in the same pass; ``predict`` does without
-    :param n_envs: how many observations the agent acts in at once
+    :param observations: gives those that the agent acts in, raw, ``(E, *obs)``, until callbacks have been told of the step
     :param alive: says whether the ``learn()`` that this belongs to still runs
     """
 
-    def __init__(self, extractor: nn.Module, value_net: nn.Module, n_envs: int, alive: Callable[[], bool]) -> None:
-        self.extractor, self.value_net, self.n_envs, self.alive = extractor, value_net, n_envs, alive
+    def __init__(
+        self, extractor: nn.Module, value_net: nn.Module, observations: Callable[[], Any], alive: Callable[[], bool]
+    ) -> None:
+        self.extractor, self.value_net, self.observations, self.alive = extractor, value_net, observations, alive
         self._handles: list[RemovableHandle] = []
-        self._given: Tensor | None = None  # by the newest pass, whosever it was
-        self._last: Tensor | None = None  # by the agent's
+        self._newest: tuple[Tensor, Tensor] | None = None  # input and output of the newest pass, whosever it was
+        self._passes: list[tuple[Tensor, Tensor]] = []  # of those with values since the last step
         self._steps: list[Tensor | None] = []
         self._all: Tensor | None = None  # (T, E, F)
 
@@ -44,9 +49,13 @@ class RolloutFeatures:
         self._handles.append(self.value_net.register_forward_hook(ModuleHook(self._promote)))
 
     def note_step(self) -> None:
-        """A step was made; the agent's last pass was that of its observation."""
-        self._steps.append(self._last)
-        self._last = None
+        """A step was made; one of the passes since the last step was the agent's."""
+        passes, self._passes = self._passes, []
+        if len(passes) > 1:
+            acted_in = torch.as_tensor(self.observations(), device=passes[0][1].device)
+            own = torch.stack([all_equal(given, acted_in) for given, _ in passes]).tolist()
+            passes = [each for each, its in zip(passes, own, strict=True) if its]
+        self._steps.append(passes[-1][1] if passes else None)
 
     def end(self) -> None:
         """The rollout is over."""
@@ -55,7 +64,8 @@ class RolloutFeatures:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._given = self._last = None
+        self._newest = None
+        self._passes.clear()
         seen = [step for step in self._steps if step is not None]
         self._all = torch.stack(seen) if seen and len(seen) == len(self._steps) else None
         self._steps.clear()
@@ -77,10 +87,10 @@ class RolloutFeatures:
     def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if not self.alive():
             self.end()
-        elif not torch.is_grad_enabled():
-            self._given = output.detach().flatten(1)
+        elif not torch.is_grad_enabled() and inputs:
+            self._newest = inputs[0], output.detach().flatten(1)
 
     def _promote(self, *_: Any) -> None:
-        if self._given is not None and len(self._given) == self.n_envs and not torch.is_grad_enabled():
-            self._last = self._given
-        self._given = None
+        if self._newest is not None and len(self._newest[1]) == len(self.observations()) and not torch.is_grad_enabled():
+            self._passes = [*self._passes[1 - MOST :], self._newest]
+        self._newest = None

@@ -1,23 +1,22 @@
 """Where an algorithm's own features of its minibatch are picked up, so that a head needs no pass of its own for them."""
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import paths
+from cpc_rl.encoder import whole_features
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.minibatch import Minibatches, Rows
 from cpc_rl.rollout_features import RolloutFeatures
+from cpc_rl.same_pixels import is_of
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
 from cpc_rl.weak_hooks import ModuleHook
 
 LOOK_EVERY = 50  # head steps
-LOOKED_AT = 96  # pixels of an observation
 
 
 class Batch(NamedTuple):
@@ -103,14 +102,14 @@ class SharedPass:
         count = min(self.batch_size, len(rows.indices))
         if count < 2:
             return None
-        features = output.flatten(1)
+        features = whole_features(output)
         places: Tensor | slice = slice(count) if rows.places is None else rows.places[:count]
         next_keys = None
         if rows.next_is_one_step and self.joined:
             next_keys = features[rows.n_padded : rows.n_padded + count]
         elif rows.next_is_one_step and self.target is not None:
             following = self._target_features(rows)
-            next_keys = None if following is None else following.flatten(1)[:count]
+            next_keys = None if following is None else whole_features(following)[:count]
         elif self.rollout is not None:
             next_keys = self.rollout.after(rows.indices[:count])
         shared = Shared(features[places], next_keys)
@@ -122,26 +121,6 @@ class SharedPass:
             only = None if look else objective.frames_needed(shared)
             windows[name] = self.minibatches.draw(rows, objective.horizon, head.device, head.encoder.keys, count, only)
         return Batch(windows, shared, places, look)
-
-
-def is_of(given: Any, observations: Any) -> bool:
-    """
-    Whether a pass is of these observations. A part of each row's pixels tells; rows of another batch have others.
-
-    :param given: to the extractor: as floats, and of uint8 images divided by 255 unless the policy leaves them
-    :param observations: raw, as the algorithm got them from the buffer
-    """
-    if not isinstance(given, Tensor) or not isinstance(observations, Tensor) or given.shape != observations.shape:
-        return False
-    places = _places(given[0].numel(), given.device)
-    mine, theirs = given.detach().flatten(1)[:, places], observations.flatten(1)[:, places].float()
-    return (observations.dtype == torch.uint8 and torch.equal(mine, theirs / 255.0)) or torch.equal(mine, theirs)
-
-
-@lru_cache(maxsize=8)
-def _places(count: int, device: torch.device) -> Tensor:
-    """Some of so many pixels, always the same. Drawn, for evenly spaced ones may miss all that moves in an image."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:LOOKED_AT].to(device)
 
 
 def is_joined(model: Any) -> bool:

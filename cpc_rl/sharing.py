@@ -63,7 +63,7 @@ class Sharing:
         rollout = None
         if self.rollout_keys and any(term.shares and term.objective.takes_next_keys for term in head.terms.values()):
             policy: Any = self.model.policy
-            rollout = RolloutFeatures(site.extractor, policy.value_net, self.model.n_envs, self.alive)
+            rollout = RolloutFeatures(site.extractor, policy.value_net, lambda: self.model._last_obs, self.alive)
             self.rollouts.append(rollout)
         target = matching_target(self.model.policy, site.extractor)
         return SharedPass(self.minibatches, target, is_joined(self.model), self.batch_size, rollout)

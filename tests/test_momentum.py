@@ -23,6 +23,18 @@ def test_the_copy_moves_exactly_as_its_formula_says():
     assert torch.equal(target[1].running_mean, online[1].running_mean)
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+def test_a_part_that_cannot_be_copied_is_named_and_the_new_kind_of_it_can():
+    layer = torch.nn.utils.weight_norm(nn.Linear(3, 4))
+    layer(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"Sequential keeps tensors .*parametrizations.weight_norm"):
+        momentum_copy(nn.Sequential(layer))
+    online = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
+    target = momentum_copy(online)
+    images = torch.rand(2, 3)
+    torch.testing.assert_close(target(images), online(images))
+
+
 def test_other_structures_are_refused():
     with pytest.raises(ValueError, match="structure"):
         momentum_update(nn.Linear(2, 2), nn.Linear(2, 3), 0.1)

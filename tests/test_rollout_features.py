@@ -73,6 +73,25 @@ def test_an_evaluation_between_two_steps_leaves_no_trace(name: str, n_envs: int,
     assert compares.compared >= 2
 
 
+class Values(BaseCallback):
+    """Logs the values of the newest observations, as many as the agent acts in."""
+
+    def _on_step(self) -> bool:
+        with torch.no_grad():
+            self.model.policy.predict_values(obs_as_tensor(self.locals["new_obs"], self.model.device))  # type: ignore[operator]
+        return True
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("first", [True, False])
+def test_nor_do_values_of_the_newest_observations(n_envs: int, first: bool) -> None:
+    model = make_model("PPO", n_envs=n_envs)
+    head = ContrastiveCallback("cpc", batch_size=8)
+    compares = Compares(head)
+    model.learn(128, callback=[Values(), head, compares] if first else [head, Values(), Values(), compares])
+    assert compares.compared >= 2
+
+
 def test_nor_do_passes_of_other_callbacks() -> None:
     model = make_model("PPO", n_envs=2)
     head = ContrastiveCallback("cpc", batch_size=8)

@@ -3,6 +3,7 @@
 import copy
 import io
 import warnings
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -25,9 +26,11 @@ from cpc_rl import (
     save_encoder,
 )
 from cpc_rl.attachment import find_sites
+from cpc_rl.diagnostics.probe_callback import ProbeCallback
 from cpc_rl.persistence import stored_state
 from cpc_rl.weak_hooks import _nothing
 from tests.algorithms import hooks_left, make_model, steps
+from tests.stamped_env import StampedEnv
 
 AUGMENTED = {
     "features_extractor_class": NatureExtractor,
@@ -128,10 +131,14 @@ def _passes(policy):
     return [module(images) for module in policy.modules() if isinstance(module, NatureExtractor)]
 
 
-@pytest.mark.parametrize("kind", ["head", "frozen", "augmented"])
+@pytest.mark.parametrize("kind", ["head", "frozen", "augmented", "probe"])
 def test_a_callback_that_hears_of_steps_alone_says_so(kind, tmp_path):
     model = make_model("PPO", policy_kwargs=AUGMENTED)
-    callback = CALLBACKS[kind]()
+    if kind == "probe":
+        make_env = partial(StampedEnv, lengths=(9, 14), channels_last=True, shape=(3, 36, 36))
+        callback = ProbeCallback(make_env, ["attr:step_index"], frames=40)
+    else:
+        callback = CALLBACKS[kind]()
     if kind == "frozen":
         callback = load_encoder(model, save_encoder(model, tmp_path / "e.safetensors"), train="frozen")
     with pytest.raises(RuntimeError, match=r"give it to learn\(callback=...\) itself"):

@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from cpc_rl.diagnostics.atari_ram import ram_categories
@@ -23,11 +22,12 @@ from cpc_rl.diagnostics.features import (
 from cpc_rl.diagnostics.probe import probe
 from cpc_rl.diagnostics.probe_report import ProbeReport
 from cpc_rl.diagnostics.recording import Recording, record, untouched_randomness
+from cpc_rl.learn_callback import LearnCallback
 
 FEW = 50  # test frames, below which a score says little
 
 
-class ProbeCallback(BaseCallback):
+class ProbeCallback(LearnCallback):
     """
     Probes the model's encoder while it trains, on frames of an environment of its own that random actions lead through.
 
