@@ -10,7 +10,8 @@ from agents.recipe import Recipe, recipe_from_dict
 from cpc_rl.evaluation.table import flattened
 
 PACKAGES = (
-    *("stable-baselines3", "sb3-contrib", "gymnasium", "envpool", "torch", "numpy", "opencv-python-headless", "tensorboard"),
+    *("stable-baselines3", "sb3-contrib", "gymnasium", "envpool", "ale-py", "minigrid", "dm_control", "mujoco"),
+    *("torch", "numpy", "opencv-python-headless", "tensorboard"),
 )
 
 
