@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 
@@ -161,7 +161,8 @@ def _build(cls: type[T], values: Any, origin: str) -> T:
         if isinstance(kind, type) and is_dataclass(kind):
             built[name] = _build(kind, value, f"{origin}, under {name},")
         else:
-            plain = kind if isinstance(kind, type) else dict
+            # Python 3.10 takes dict[str, ...] for a type, too, and then does not let it be asked about.
+            plain = kind if isinstance(kind, type) and get_origin(kind) is None else dict
             if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
                 raise UserError(f"The recipe {origin} has {name}: {value!r}, which should be of type {plain.__name__}.")
             built[name] = value
