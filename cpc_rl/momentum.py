@@ -31,6 +31,8 @@ def momentum_copy(module: Module) -> Module:
     try:
         return copy.deepcopy(module, without).requires_grad_(False)
     except RuntimeError as error:
+        if "deepcopy" not in str(error):  # of memory, say
+            raise
         raise ValueError(
             f"{type(module).__name__} keeps tensors that are computed and no parameters, as torch.nn.utils.weight_norm makes "
             "them, and no momentum copy can be made of it: use torch.nn.utils.parametrizations.weight_norm, or an objective "
