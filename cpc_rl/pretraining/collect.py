@@ -1,5 +1,6 @@
 """Record episodes of an environment as a Minari dataset."""
 
+import inspect
 import os
 import shutil
 import tempfile
@@ -57,8 +58,8 @@ def collect(
     :param labels: of each frame, for probes: sources as of :func:`cpc_rl.diagnostics.label_sources.label_reader`, such as
         ``"ram"``. They are stored as ``infos/labels``
     :param jpeg: store images with losses, in less space; else pixel for pixel
-    :raises ValueError: if there is something at ``out`` already, a setting makes no sense, the environment's observations or
-        actions cannot be stored, or there is no image among the observations
+    :raises ValueError: if Minari is older than 0.5.4, there is something at ``out`` already, a setting makes no sense,
+        the environment's observations or actions cannot be stored, or there is no image among the observations
     :raises KeyboardInterrupt: after Ctrl-C, saying that nothing is kept
     """
     try:
@@ -68,6 +69,11 @@ def collect(
         raise ValueError(
             f"Recording a Minari dataset needs the package {error.name}: pip install -e '.[pretrain]'."
         ) from error
+    if "jpeg_encoding" not in inspect.signature(MinariStorage.new).parameters:
+        raise ValueError(
+            "Before version 0.5.4 Minari stores images with losses alone: pip install 'minari>=0.5.4', which needs Python "
+            "3.11."
+        )
     if steps < 1:
         raise ValueError(f"steps is {steps}, but there is nothing to record below 1.")
     if seed < 0:

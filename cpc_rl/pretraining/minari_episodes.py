@@ -46,7 +46,8 @@ class MinariEpisodes(Episodes):
         self.observation_space = self._images.space
         self.action_space = _vector_space(storage.action_space)
         self._stored = storage.observation_space.spaces if self._images.is_dict else {"": storage.observation_space}
-        self._jpeg = {key for key in self._images.orders if storage.jpeg_encoding and is_image_space(self._stored[key])}
+        jpeg = getattr(storage, "jpeg_encoding", True)  # before version 0.5.4 always
+        self._jpeg = {key for key in self._images.orders if jpeg and is_image_space(self._stored[key])}
         self._opened: tuple[int, Any] | None = None
         self.names, lengths, self.skipped = [], [], []
         try:

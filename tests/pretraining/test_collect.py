@@ -27,6 +27,14 @@ from tests.pretraining.toy import Rolling, rolling_data
 FACTORY = "tests.pretraining.toy:make"
 
 
+def test_a_minari_that_stores_with_losses_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minari.dataset.minari_storage.MinariStorage.new", lambda data_path, data_format="hdf5": None)
+    env = Rolling()
+    with pytest.raises(ValueError, match=r"minari>=0.5.4"):
+        collect(env, RandomPolicy(env.action_space), steps=3, out=tmp_path / "data")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
     first, again = (MinariEpisodes(rolling_data(tmp_path / name, steps=20)) for name in "ab")
     env = Rolling()
