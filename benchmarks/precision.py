@@ -9,7 +9,6 @@ of the rounds, which begin after one that warms up. The last line holds all figu
 needs the extra ``dmc`` and, without a screen, MUJOCO_GL=egl; it is left out where the suite is not installed.
 """
 
-import argparse
 import importlib.util
 import json
 import platform
@@ -21,15 +20,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.memory import keep_freed_memory
-from agents.recipe import load_recipe
-from benchmarks.two_ways import Pair, time_both, time_trainings
+from agents.recipe import Recipe
+from benchmarks.two_ways import Pair, begin, print_trainings, time_both
 from cpc_rl.pretraining.extractor_choice import EXTRACTORS
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.precision > benchmarks/precision.md"
 PASSES = (("nature", 4, 64, 128), ("nature", 4, 84, 32), ("data_efficient", 4, 84, 32), ("impala", 4, 64, 128))
 PASSES += (("drq", 9, 84, 128), ("vit", 4, 64, 128))
-# environment, algorithm, arm, agent steps to time (rollouts are collected whole)
 TRAININGS = (
     ("CarRacing-v2", "ppo", "none", 2_048),
     ("CarRacing-v2", "ppo", "cpc", 2_048),
@@ -70,36 +67,28 @@ def time_passes(name: str, channels: int, size: int, batch: int, rounds: int) ->
     return passes[0], passes[1]
 
 
+def both(recipe: Recipe) -> tuple[Recipe, Recipe]:
+    """A recipe in each precision."""
+    whole, half = (replace(recipe, extractor={**recipe.extractor, "precision": each}) for each in ("float32", "bf16"))
+    return whole, half
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="one round of the first row of each table")
-    arguments = parser.parse_args()
-    rounds = 1 if arguments.quick else arguments.rounds
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    rounds, quick = begin(__doc__, rounds=7)
     print("# Extractors in bfloat16\n")
     print(f"CPU milliseconds, medians of {rounds} rounds run in turn, on {platform.machine()} (instructions for bfloat16:")
     print(f"{instructions()}), torch {torch.__version__}, one thread, channels last. Command: `{COMMAND}`.\n")
     print("| extractor | channels | size | batch | forward: float32 | bf16 | ratio | and backward: float32 | bf16 | ratio |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    figures: dict[str, dict[str, object]] = {"passes": {}, "trainings": {}}
-    for row in PASSES[:1] if arguments.quick else PASSES:
+    figures: dict[str, dict[str, object]] = {"passes": {}}
+    for row in PASSES[:1] if quick else PASSES:
         pairs = time_passes(*row, rounds)
         cells = " | ".join(f"{whole:.1f} | {half:.1f} | {half / whole:.2f}" for whole, half in pairs)
         print(f"| `{row[0]}` | {row[1]} | {row[2]} | {row[3]} | {cells} |", flush=True)
         figures["passes"][" ".join(map(str, row))] = [[round(value, 3) for value in pair] for pair in pairs]
-    print("\n| an agent step with its updates | float32 | bf16 | ratio |")
-    print("|---|---|---|---|")
-    for env, algorithm, arm, steps in TRAININGS[:1] if arguments.quick else TRAININGS:
-        if env.startswith("dm_control/") and importlib.util.find_spec("dm_control") is None:
-            continue
-        recipe = load_recipe(env, algorithm)
-        whole, half = (replace(recipe, extractor={**recipe.extractor, "precision": each}) for each in ("float32", "bf16"))
-        pair = time_trainings((whole, half), env, arm, steps, rounds)
-        title = f"{env}, {algorithm}, `{arm}`"
-        print(f"| {title} | {pair[0]:.2f} | {pair[1]:.2f} | {pair[1] / pair[0]:.2f} |", flush=True)
-        figures["trainings"][title] = [round(value, 3) for value in pair]
+    suite = importlib.util.find_spec("dm_control") is not None
+    rows = [row for row in TRAININGS if suite or not row[0].startswith("dm_control/")]
+    figures["trainings"] = {**print_trainings(rows[:1] if quick else rows, ("float32", "bf16"), both, rounds)}
     print()
     print(json.dumps({"benchmark": "precision", **figures}))
 

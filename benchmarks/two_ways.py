@@ -1,13 +1,35 @@
 """Two ways of computing the same thing, timed in turn: passes of any kind, and agent steps of a recipe's training."""
 
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from agents.recipe import Recipe
+import torch
+
+from agents.memory import keep_freed_memory
+from agents.recipe import Recipe, load_recipe
 from benchmarks.small_runs import Training, recipe_training
 from benchmarks.turns import in_turn
 
 Pair = tuple[float, float]
+Row = tuple[str, str, str, int]
+"""Environment, algorithm, arm, and agent steps to time (rollouts are collected whole)."""
+
+
+def begin(description: str | None, rounds: int) -> tuple[int, bool]:
+    """
+    Read the command line, and make this process one that can be timed: one thread, which keeps what it frees.
+
+    :param rounds: unless the command line says how many
+    :return: the rounds, and whether the first row of each table is enough
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--quick", action="store_true", help="one round of the first row of each table")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    return (1 if arguments.quick else arguments.rounds), arguments.quick
 
 
 def time_both(first: Callable[[], object], second: Callable[[], object], rounds: int, share: int) -> Pair:
@@ -32,3 +54,23 @@ def time_trainings(recipes: tuple[Recipe, Recipe], env: str, arm: str, steps: in
     for training in trainings:
         training.vec_env.close()
     return pair
+
+
+def print_trainings(
+    rows: Iterable[Row], names: tuple[str, str], ways: Callable[[Recipe], tuple[Recipe, Recipe]], rounds: int
+) -> dict[str, Pair]:
+    """
+    Print a table of agent steps with their updates, as :func:`time_trainings` times them.
+
+    :param names: of the two ways
+    :param ways: a recipe in each
+    :return: the figures by the rows' titles
+    """
+    print(f"\n| an agent step with its updates | {names[0]} | {names[1]} | ratio |\n|---|---|---|---|")
+    figures = {}
+    for env, algorithm, arm, steps in rows:
+        first, second = time_trainings(ways(load_recipe(env, algorithm)), env, arm, steps, rounds)
+        title = f"{env}, {algorithm}, `{arm}`"
+        print(f"| {title} | {first:.2f} | {second:.2f} | {second / first:.2f} |", flush=True)
+        figures[title] = (round(first, 3), round(second, 3))
+    return figures

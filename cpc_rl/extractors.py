@@ -1,7 +1,7 @@
 """Drop-in features extractors for ``policy_kwargs``, and the helper that keeps the rest of the policy as SB3 has it."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
-from cpc_rl.image_extractor import ImageExtractor
+from cpc_rl.image_extractor import ImageExtractor, Precision
 from cpc_rl.nets import ResidualBlock, init_fan_in, init_orthogonal
 from cpc_rl.vit import ViTExtractor as ViTExtractor
 
@@ -33,7 +33,7 @@ class NatureExtractor(ImageExtractor):
         features_dim: int = 512,
         normalized_image: bool = False,
         augment: Any = None,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(
@@ -67,7 +67,7 @@ class DataEfficientExtractor(ImageExtractor):
         features_dim: int = 256,
         normalized_image: bool = False,
         augment: Any = None,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(
@@ -101,7 +101,7 @@ class ImpalaExtractor(ImageExtractor):
         normalized_image: bool = False,
         augment: Any = None,
         width: float = 1,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         sections: list[nn.Module] = []
@@ -141,7 +141,7 @@ class DrQExtractor(ImageExtractor):
         features_dim: int = 50,
         normalized_image: bool = False,
         augment: Any = None,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         self.cnn = nn.Sequential(

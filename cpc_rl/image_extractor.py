@@ -1,7 +1,7 @@
 """The base of the drop-in features extractors: a convolutional part, a linear part, and an augmentation of the RL batch."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from gymnasium import spaces
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cpc_rl.augment import AugmentationFn, make_augmentation
 
 AUGMENT_MODES = ("off", "train", "always")
-PRECISIONS = ("float32", "bf16")
+Precision = Literal["float32", "bf16"]
 
 
 class ImageExtractor(BaseFeaturesExtractor):
@@ -45,7 +45,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         features_dim: int,
         normalized_image: bool = False,
         augment: Any = None,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         if not is_image_space(observation_space, normalized_image=normalized_image):
             raise ValueError(
@@ -53,8 +53,8 @@ class ImageExtractor(BaseFeaturesExtractor):
                 f"the space is {observation_space}. For floating-point images that are already scaled, pass "
                 "features_extractor_kwargs=dict(normalized_image=True) and normalize_images=False."
             )
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, but it is {precision!r}.")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, but it is {precision!r}.")
         super().__init__(observation_space, features_dim)
         self.precision = precision
         self._augment_mode = "off"

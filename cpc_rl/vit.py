@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from cpc_rl.image_extractor import ImageExtractor
+from cpc_rl.image_extractor import ImageExtractor, Precision
 from cpc_rl.vit_parts import Block, ClassAttention, MeanOfTokens, PatchProjection, glorot_linear, sincos_positions
 
 
@@ -63,7 +63,7 @@ class ViTExtractor(ImageExtractor):
         pool: Literal["mean", "class"] = "mean",
         positions: Literal["sincos", "learnt", "none"] | None = "sincos",
         freeze_patches: bool = False,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(observation_space, features_dim, normalized_image, augment, precision)
         positions = "none" if positions is None else positions
