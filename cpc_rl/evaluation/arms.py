@@ -16,7 +16,7 @@ class ArmRuns:
     The finished runs of one arm, with one algorithm; all arms of an algorithm share the axis of steps.
 
     :param label: the arm, with its algorithm before it where there are several
-    :param steps: (num_points,) environment steps
+    :param steps: (num_points,) agent steps
     :param returns: (num_runs, 1, num_points)
     :param seconds: (num_times,) of training, evaluations left out, as far as this arm's quickest run went; empty without
     :param returns_at: (num_runs, 1, num_times)
@@ -52,7 +52,7 @@ class ArmRuns:
         return area_under_curve(self.steps, self.returns)
 
     def steps_to(self, threshold: float) -> np.ndarray:
-        """(num_runs, 1) environment steps to the first evaluation at or above a threshold, ``inf`` without one."""
+        """(num_runs, 1) agent steps to the first evaluation at or above a threshold, ``inf`` without one."""
         return steps_to_threshold(self.steps, self.returns, threshold)
 
     @property

@@ -20,7 +20,7 @@ from cpc_rl.evaluation.suite_comparison import SuiteComparison
 ENDS = ("iqm", "lower", "upper")
 STEPS, TIME = "sample_efficiency/steps", "sample_efficiency/seconds"
 SHARE, PROFILE = "sample_efficiency/percent", "performance_profile"
-CHARTS = {"over environment steps": STEPS, "over seconds of training": TIME}
+CHARTS = {"over agent steps": STEPS, "over seconds of training": TIME}
 METRICS = ("report/final_return", "report/mean_return_over_training", "report/steps_to_threshold")
 
 
@@ -54,7 +54,7 @@ def write_suite_log(folder: Path, comparisons: Sequence[SuiteComparison], pictur
     :param pictures: PNG files
     """
     in_steps = all(comparison.in_steps for comparison in comparisons)
-    curves = "normalised score over " + ("environment steps" if in_steps else "percent of training")
+    curves = "normalised score over " + ("agent steps" if in_steps else "percent of training")
     profiles = {f"share of runs above, in hundredths ({measure})": f"{PROFILE}/{measure}" for measure in MEASURES}
     _write_charts(folder, {curves: STEPS if in_steps else SHARE, **profiles}, pictures)
     for comparison in comparisons:

@@ -27,7 +27,7 @@ def write_curves(
     Draw each arm's interquartile mean with its interval, and its algorithm's threshold as a line.
 
     :param stem: path without a suffix
-    :param over_time: over seconds of training instead of environment steps
+    :param over_time: over seconds of training instead of agent steps
     :param compact: see :func:`save_figure`
     :return: the files; none if there is nothing to draw
     :raises ValueError: matplotlib is not installed
@@ -47,7 +47,7 @@ def write_curves(
     for threshold in dict.fromkeys(arm.threshold for arm in drawn if arm.threshold is not None):
         axes.axhline(threshold, color="0.5", linestyle=":", linewidth=1, label=f"threshold {threshold:.4g}")
     axes.set(title=title, ylabel="return (interquartile mean, 95% interval)")
-    axes.set_xlabel(f"{unit} of training" if over_time else "environment steps")
+    axes.set_xlabel(f"{unit} of training" if over_time else "agent steps")
     if not over_time:
         count_in_thousands(axes)
     tidy(axes)

@@ -22,7 +22,7 @@ class SuiteArm:
     :param curves: (num_runs, num_tasks, num_points) normalised scores
     :param areas: (num_runs, num_tasks) mean normalised scores over the training, of each task's own evaluations
     :param finals: (num_runs, num_tasks) normalised scores of the final evaluation on unseen episodes
-    :param steps: (num_runs, num_thresholds) environment steps to the threshold, ``inf`` where it was not reached
+    :param steps: (num_runs, num_thresholds) agent steps to the threshold, ``inf`` where it was not reached
     :param left_out: how many finished runs are in no joint figure, as another task has fewer
     """
 
@@ -120,7 +120,7 @@ def common_axis(tasks: Sequence[Task]) -> tuple[np.ndarray, bool]:
     """
     The points at which the tasks' curves are put together.
 
-    :return: (num_points,) environment steps where all tasks' evaluations agree, else shares of each task's training; and
+    :return: (num_points,) agent steps where all tasks' evaluations agree, else shares of each task's training; and
         whether they are steps
     """
     axes = [task.arms[0].steps for task in tasks]

@@ -62,7 +62,7 @@ class SuiteComparison:
     All of it, for one algorithm.
 
     :param arms: those that have a finished run on every task
-    :param in_steps: whether their curves are over environment steps, not shares of each task's training
+    :param in_steps: whether their curves are over agent steps, not shares of each task's training
     :param scores: (num_scores,) normalised scores at which the profiles are known
     :param pairs: each over the tasks that both arms have
     :param task_pairs: by task, every arm over plain training, with all of the task's runs

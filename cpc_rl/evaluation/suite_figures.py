@@ -71,7 +71,7 @@ def _curves(comparison: SuiteComparison) -> object:
         label = f"{arm.arm.label} ({len(arm.arm.runs)} x {len(suite.tasks)})"
         draw_band(axes, arm.arm.axis, arm.band, index, label, faint=len(comparison.arms) > 4)
     axes.set(title=_title(comparison), ylabel="normalised score (interquartile mean, 95% interval)")
-    axes.set_xlabel("environment steps" if comparison.in_steps else "share of each task's training")
+    axes.set_xlabel("agent steps" if comparison.in_steps else "share of each task's training")
     if comparison.in_steps:
         count_in_thousands(axes)
     tidy(axes)
@@ -117,7 +117,7 @@ def _tasks(comparison: SuiteComparison) -> object:
         tidy(axes)
     for axes in panels[len(tasks) :]:
         axes.set_visible(False)
-    figure.supxlabel("environment steps", fontsize="small")
+    figure.supxlabel("agent steps", fontsize="small")
     figure.supylabel("return (interquartile mean)", fontsize="small")
     handles = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     ordered = [name for name in names if name in handles]

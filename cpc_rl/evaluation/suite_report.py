@@ -135,7 +135,7 @@ def _comparison(comparison: SuiteComparison) -> dict[str, Any]:
         },
         "lacking": {name: lacking for name in suite.names if (lacking := suite.lacks(name))},
         "not_counted": list(suite.not_counted),
-        "axis": "environment steps" if comparison.in_steps else "share of each task's training",
+        "axis": "agent steps" if comparison.in_steps else "share of each task's training",
         "profile_scores": _row(comparison.scores),
         "words": suite_in_words(comparison),
     }

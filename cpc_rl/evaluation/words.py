@@ -168,7 +168,7 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
     of = f" of `{algorithm}`" if len(comparison.thresholds) > 1 else ""
     steps = arms[0].steps
     lines = [
-        f"- Curves{of} are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} environment steps, where the shortest run ends."
+        f"- Curves{of} are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} agent steps, where the shortest run ends."
     ]
     if any(arm.resampled for arm in arms):
         lines.append(

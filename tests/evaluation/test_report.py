@@ -153,11 +153,11 @@ def test_files_and_margin_charts(tmp_path: Path) -> None:
     events = read(out / "tensorboard")
     layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title: chart.margin.series[0] for chart in layout.category[0].chart}
-    assert set(charts) == {"over environment steps", "over seconds of training"}
+    assert set(charts) == {"over agent steps", "over seconds of training"}
     assert set(events.Tags()["images"]) == {"report/curves_steps", "report/curves_seconds"}
     arm = read(out / "tensorboard" / "curl")
     curve = json.loads((out / "report.json").read_text())["arms"]["curl"]["curve"]
-    series = charts["over environment steps"]
+    series = charts["over agent steps"]
     for tag, name in ((series.value, "iqm"), (series.lower, "lower"), (series.upper, "upper")):
         points = arm.Scalars(tag)
         assert [point.step for point in points] == curve["steps"] == list(range(0, 1001, 100))
@@ -239,8 +239,8 @@ def test_each_algorithm_has_its_own_axis_and_threshold(tmp_path: Path) -> None:
         assert mine.figures == before.figures and mine.reached == before.reached
         assert mine.runs.steps.tolist() == list(range(0, 1001, 100))
     text = (folder / "report" / "report.md").read_text()
-    assert "- Curves of `ppo` are compared from 0 to 1,000 environment steps" in text
-    assert "- Curves of `dqn` are compared from 0 to 10 environment steps" in text
+    assert "- Curves of `ppo` are compared from 0 to 1,000 agent steps" in text
+    assert "- Curves of `dqn` are compared from 0 to 10 agent steps" in text
     assert "- Threshold of `dqn`: 0.9, nine tenths" in text and "- No threshold of `sac`: plain training does not rise" in text
     assert "| `sac-none` | 1 |" in text and "| no threshold |" in text
     content = json.loads((folder / "report" / "report.json").read_text())
