@@ -96,7 +96,7 @@ def games_table(runs: dict[str, list[Run]], arms: list[str]) -> str:
 
 def print_scores(runs: dict[str, list[Run]], arms: list[str], log_dir: Path, out: Path, repetitions: int) -> dict[str, Any]:
     """Our aggregates of the final evaluation beside the published ones."""
-    finished = {game: {run.arm for run in every if run.status == "finished" and run.rows} for game, every in runs.items()}
+    finished = {game: {run.arm for run in every if run.status == "finished"} for game, every in runs.items()}
     games = [game for game, there in finished.items() if set(arms) <= there]
     if not games:
         print(f"There is no game on which each of {', '.join(arms)} has a finished run, so there is no score.")

@@ -86,7 +86,7 @@ def group_arms(runs: Sequence[Run]) -> list[ArmRuns]:
     :param runs: of one environment, in the order in which arms should appear
     :raises ValueError: no run is finished, or the curves of an algorithm have no stretch in common
     """
-    finished = [run for run in runs if run.status == "finished" and run.rows]
+    finished = [run for run in runs if run.status == "finished"]
     if not finished:
         raise ValueError("No run is finished, so there is nothing to compare yet.")
     algorithms = list(dict.fromkeys(run.algorithm for run in runs))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cpc_rl.evaluation.arm_names import PLAIN_ARMS
-from cpc_rl.evaluation.table import Run, with_finite_returns
+from cpc_rl.evaluation.table import Run, checked_run
 
 FILE = "evaluations.npz"
 ALGORITHMS = (  # in lower case; RL Zoo calls RecurrentPPO ppo_lstm
@@ -48,7 +48,7 @@ def read_evaluations(folder: Path) -> list[Run]:
             seed = max(taken) + 1
         rows = _read_rows(place / FILE)
         run = Run(place, env, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False)
-        runs.append(with_finite_returns(run))
+        runs.append(checked_run(run))
     return runs
 
 

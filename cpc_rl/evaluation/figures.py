@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cpc_rl.evaluation.cells import digits
 from cpc_rl.evaluation.comparison import ArmSummary
 
 SUFFIXES = (".png", ".svg")
@@ -45,7 +46,7 @@ def write_curves(
         label = f"{arm.runs.label} ({count} seed{'s' * (count > 1)})"
         draw_band(axes, x, arm.band_over_time if over_time else arm.band, arms.index(arm), label, faint=len(drawn) > 4)
     for threshold in dict.fromkeys(arm.threshold for arm in drawn if arm.threshold is not None):
-        axes.axhline(threshold, color="0.5", linestyle=":", linewidth=1, label=f"threshold {threshold:.4g}")
+        axes.axhline(threshold, color="0.5", linestyle=":", linewidth=1, label=f"threshold {digits(threshold)}")
     axes.set(title=title, ylabel="return (interquartile mean, 95% interval)")
     axes.set_xlabel(f"{unit} of training" if over_time else "agent steps")
     if not over_time:

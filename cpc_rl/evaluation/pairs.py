@@ -9,7 +9,7 @@ import numpy as np
 
 from cpc_rl.evaluation.arm_names import PLAIN_ARMS, controls, split_encoder
 from cpc_rl.evaluation.intervals import Interval, improvement_interval, permutation_p_value
-from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, probability_of_improvement
+from cpc_rl.evaluation.statistics import TwoArmStatistic, interquartile_mean, mean, probability_of_improvement
 from cpc_rl.evaluation.table import Run
 
 MEASURES = {"area": "mean return over the training", "final": "final return on unseen episodes"}
@@ -54,6 +54,7 @@ class Pair:
     :param own_gain: whether this pair says what the head itself brings
     :param difference: of the interquartile means
     :param p_value: of a permutation test of the means; NaN where an arm has one run
+    :param mean_difference: of the means, what the test is of
     """
 
     arm: ComparedArm
@@ -63,6 +64,7 @@ class Pair:
     improvement: Interval
     difference: Interval
     p_value: float
+    mean_difference: float
 
     @property
     def seeds(self) -> str:
@@ -77,15 +79,20 @@ class Pair:
         return min(mine, theirs) > 1 and (1 + (mine == theirs)) / comb(mine + theirs, mine) <= SIGNIFICANT
 
     @property
+    def means_disagree(self) -> bool:
+        """Whether the means differ the other way than the interquartile means, which leave a task out where all is lost."""
+        return self.mean_difference * self.difference.estimate < 0
+
+    @property
     def verdict(self) -> Verdict:
         """
-        ``better`` or ``worse`` needs both: an interval without 0 and a permutation test below 5%.
+        ``better`` or ``worse`` needs both: an interval without 0 and a permutation test below 5%, which say the same.
 
         Of two equal arms with three runs each the interval alone leaves 0 out in more than a fifth of all cases.
         """
         if np.isnan(self.p_value):
             return "one seed"
-        if not self.difference.excludes(0):
+        if not self.difference.excludes(0) or self.means_disagree:
             return "no evidence"
         if self.difference.estimate > 0:
             return "better" if self.p_value <= SIGNIFICANT else "hint of better"
@@ -144,4 +151,5 @@ def hold_against(arm: ComparedArm, over: ComparedArm, measure: str, own_gain: bo
     alone = min(len(scores), len(others)) < 2
     p_value = np.nan if alone else permutation_p_value(scores, others, generator=np.random.default_rng(seed))
     improvement = interval(probability_of_improvement)
-    return Pair(arm, over, measure, own_gain, improvement, interval(difference), p_value)
+    means = float(mean(scores) - mean(others))
+    return Pair(arm, over, measure, own_gain, improvement, interval(difference), p_value, means)

@@ -135,6 +135,7 @@ def pair_as_dict(pair: Pair) -> dict[str, Any]:
         "own_gain": pair.own_gain,
         "probability_of_improvement": interval_as_dict(pair.improvement),
         "difference_of_iqm": interval_as_dict(pair.difference),
+        "difference_of_means": number_or_none(pair.mean_difference),
         "p_value": number_or_none(pair.p_value),
         "verdict": pair.verdict,
     }

@@ -24,6 +24,8 @@ def find_sources(path: Path) -> list[Path]:
         return [path]
     found = {file.parents[2] for file in path.glob("*/*/seed-*/config.yaml")}
     found |= {child for child in path.glob("*") if holds_evaluations(child)}
+    if len(found) > 1:  # a report of several names also those where every run failed; beside a single one it would be no other
+        found |= {file.parents[1] for file in path.glob("*/*/seed-*.failed")}
     found = found or {file for file in path.glob("*.csv") if is_table(file)}
     if not found:
         raise ValueError(
@@ -89,9 +91,12 @@ def _by_environment(source: Path) -> dict[str, list[Run]]:
 
 
 def _together(runs: list[Run], more: list[Run]) -> list[Run]:
-    kept = {_key(run): run for run in runs}
+    # An attempt that failed on one machine is none where another machine's came to its end.
+    done = {run.key for run in (*runs, *more) if run.status == "finished"}
+    runs, more = ([run for run in some if run.status != "failed" or run.key not in done] for some in (runs, more))
+    kept = {run.key: run for run in runs}
     for again in more:
-        run = kept.get(_key(again))
+        run = kept.get(again.key)
         if run is None:
             continue
         if run.from_table == again.from_table:
@@ -99,12 +104,8 @@ def _together(runs: list[Run], more: list[Run]) -> list[Run]:
                 f"Both {run.folder} and {again.folder} hold {run.algorithm}-{run.arm} with seed {run.seed} on {run.env}; "
                 "give one of them."
             )
-        kept[_key(again)] = replace(run, also_in=(*run.also_in, again.folder))
-    return [*(kept[_key(run)] for run in runs), *(run for run in more if _key(run) not in kept)]
-
-
-def _key(run: Run) -> tuple[str, str, int]:
-    return run.algorithm, run.arm, run.seed
+        kept[again.key] = replace(run, also_in=(*run.also_in, again.folder))
+    return [*(kept[run.key] for run in runs), *(run for run in more if run.key not in kept)]
 
 
 def _in_order(runs: Iterable[Run]) -> list[Run]:

@@ -10,7 +10,7 @@ from cpc_rl.evaluation.references import References
 from cpc_rl.evaluation.suite_comparison import SUITE_STATISTICS, SuiteComparison
 from cpc_rl.evaluation.suite_tables import final_table, return_table, steps_table
 from cpc_rl.evaluation.table import Run, different_settings
-from cpc_rl.evaluation.words import pair_table, pairs_in_words, unknown_in_words
+from cpc_rl.evaluation.words import ends_in_words, pair_table, pairs_in_words, unknown_in_words
 
 SCORES = {"area": "mean score over the training", "final": "final score on unseen episodes"}
 STATISTIC_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
@@ -28,7 +28,8 @@ HOW_TO_READ = """\
 - Intervals are 95% stratified-bootstrap intervals (percentiles): runs are drawn for each task on its own, so they speak of
   other seeds and not of other tasks.
 - "Better" and "worse" need an interval of the difference of IQMs without 0 **and** a permutation test of the means with
-  p <= 0.05, runs being dealt to the two arms for each task on its own; an interval alone is called a hint.
+  p <= 0.05, runs being dealt to the two arms for each task on its own; an interval alone is called a hint. Where the means
+  differ the other way than the IQMs (which leave out a task where all is lost), there is no evidence.
 - In the tables of tasks returns are raw, interquartile means over all of a task's runs. Against plain training on that task
   alone: ↑ better, ↓ worse, (↑) and (↓) a hint. On one task three seeds against three can never be more than a hint.
 - Steps to the threshold are the median run's, to its first evaluation at or above it. In brackets, how many times fewer than
@@ -157,6 +158,7 @@ def _other_runs(runs: Sequence[Run]) -> list[str]:
             )
     lines += unknown_in_words(runs)
     for env in dict.fromkeys(run.env for run in runs):
+        lines += ends_in_words([run for run in runs if run.env == env], f" on {env}")
         for name, values in different_settings([run for run in runs if run.env == env]).items():
             lines.append(f"- **Runs on {env} differ in {name}**: {', '.join(values)}. What they show may be due to that.")
     finished = sum(run.status == "finished" for run in runs)

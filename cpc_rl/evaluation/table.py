@@ -7,7 +7,7 @@ A run lies in ``<log-dir>/<env>/<algo>-<arm>/seed-<n>/`` with ``config.yaml``, `
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -54,17 +54,45 @@ class Run:
     from_table: bool = False
     also_in: tuple[Path, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells the runs of one environment apart: algorithm, arm and seed."""
+        return self.algorithm, self.arm, self.seed
+
     def column(self, name: str) -> np.ndarray:
         """One column of the evaluations, (num_evaluations,) float64; NaN where it was not written down."""
         return np.array([row.get(name, np.nan) for row in self.rows])
 
 
-def with_finite_returns(run: Run) -> Run:
-    """The run; one with a return that is infinite or not a number counts as failed, for such a one has no mean and no rank."""
-    returns = [row["mean_return"] for row in run.rows] + ([run.final["mean_return"]] if run.final else [])
-    if run.status != "finished" or np.isfinite(returns).all():
+def checked_run(run: Run, timesteps: float | None = None) -> Run:
+    """
+    The run; one that calls itself finished and cannot be compared counts as failed: with a return that is infinite or not a
+    number, for such a one has no mean and no rank, or without its evaluations up to the end.
+
+    :param timesteps: at its end, where that is known
+    """
+    if run.status != "finished":
         return run
-    return replace(run, status="failed", problem="a return is not a finite number")
+    problem = ""
+    if not np.isfinite([row["mean_return"] for row in (*run.rows, run.final)]).all():
+        problem = "a return is not a finite number"
+    elif not run.rows:
+        problem = "it is finished, and the evaluations of its training are not there"
+    elif timesteps is not None and run.rows[-1]["timesteps"] < timesteps:
+        problem = f"its evaluations end at {run.rows[-1]['timesteps']:,.0f} of {timesteps:,.0f} steps"
+    return replace(run, status="failed", problem=problem) if problem else run
+
+
+def check_once(runs: Iterable[Run]) -> None:
+    """:raises ValueError: two of them are the same run, such as a copy that was left beside the original"""
+    places: dict[tuple[str, str, int], Path] = {}
+    for run in runs:
+        if run.key in places:
+            raise ValueError(
+                f"Both {places[run.key]} and {run.folder} hold {run.algorithm}-{run.arm} with seed {run.seed}: "
+                "move one of them away."
+            )
+        places[run.key] = run.folder
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -72,7 +100,7 @@ def read_runs(folder: Path) -> list[Run]:
     All runs of one environment, also those that are not finished, by algorithm, arm and seed.
 
     :param folder: ``<log-dir>/<env>``
-    :raises ValueError: there are none, or a file of theirs cannot be read
+    :raises ValueError: there are none, a file of theirs cannot be read, or two of them are the same run
     """
     found = {path.parent: _read_run(path.parent) for path in folder.glob("*/seed-*/config.yaml")}
     for marker in folder.glob("*/seed-*.failed"):
@@ -83,7 +111,9 @@ def read_runs(folder: Path) -> list[Run]:
             found[place] = Run(place, **names, seed=said.get("seed", -1), status="failed", problem=said.get("problem", ""))
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
-    return sorted(map(with_finite_returns, found.values()), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+    runs = sorted(found.values(), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
+    check_once(run for run in runs if (run.folder / "config.yaml").is_file())
+    return runs
 
 
 def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -129,8 +159,9 @@ def _read_run(folder: Path) -> Run:
     marker = folder.with_name(f"{folder.name}.failed")
     failure = _read_json(marker) if results is None and marker.is_file() else None
     status: Status = "finished" if results else "unfinished" if failure is None else "failed"
+    timesteps = results.get("timesteps") if results else None  # older files do not say
     matched = content.get("compute") or {}  # older files do not say whose time it was
-    return Run(
+    found = Run(
         folder,
         env,
         algorithm,
@@ -145,6 +176,7 @@ def _read_run(folder: Path) -> Run:
         compute_head=str(matched.get("head") or (settings.get("recipe") or {}).get("objective") or "") if matched else "",
         problem=str(failure.get("problem", "")) if failure else "",
     )
+    return checked_run(found, timesteps if isinstance(timesteps, int | float) else None)
 
 
 def _read_rows(file: Path) -> tuple[dict[str, float], ...]:

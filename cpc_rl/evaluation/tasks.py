@@ -46,7 +46,7 @@ def make_tasks(environments: dict[str, list[Run]], references: References, thres
         for env, every in environments.items():
             runs = [run for run in every if run.algorithm == algorithm]
             reference = references.find(env)
-            if reference is None or not any(run.status == "finished" and run.rows for run in runs):
+            if reference is None or not any(run.status == "finished" for run in runs):
                 continue
             arms = tuple(group_arms(runs))
             least = LEAST_RISE * (reference.high - reference.low)  # nine tenths of no way at all would be no threshold

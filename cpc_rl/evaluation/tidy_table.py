@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cpc_rl.evaluation.table import ROW, Run, Status, with_finite_returns
+from cpc_rl.evaluation.table import ROW, Run, Status, checked_run
 
 COLUMNS = ("env", "algorithm", "arm", "seed", "status", "evaluation", *ROW)
 OF_THE_FINAL = ("mean_return", "std_return", "episodes")
@@ -58,7 +58,7 @@ def read_table(file: Path) -> list[Run]:
                 found.setdefault(run, []).append(content)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read: {error}.") from None
-    return [with_finite_returns(_as_run(file, *names, rows)) for names, rows in found.items()]
+    return [checked_run(_as_run(file, *names, rows)) for names, rows in found.items()]
 
 
 class _Row(NamedTuple):
@@ -86,6 +86,9 @@ def _read_row(row: dict[str, str], where: str) -> tuple[tuple[str, str, str, int
 
 def _as_run(file: Path, env: str, algorithm: str, arm: str, seed: int, content: list[_Row]) -> Run:
     rows = sorted((row.values for row in content if row.evaluation == "periodic"), key=lambda values: values["timesteps"])
+    steps = [values["timesteps"] for values in rows]
+    if len(set(steps)) < len(steps) or sum(row.evaluation == "final" for row in content) > 1:
+        raise ValueError(f"{file} holds {algorithm}-{arm} with seed {seed} on {env} twice: leave one of them out.")
     status = content[0].status
     own = next((row.values for row in content if row.evaluation == "final"), None)
     final = rows[-1] if own is None and rows and status == "finished" else own

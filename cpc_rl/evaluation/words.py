@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from cpc_rl.evaluation.arm_names import split_encoder
-from cpc_rl.evaluation.cells import interval_text, table
+from cpc_rl.evaluation.cells import digits, interval_text, span_text, table
 from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
 from cpc_rl.evaluation.pairs import MEASURES, Pair, names_for
 from cpc_rl.evaluation.table import Run, different_settings
 
+SAME_LENGTH = 1.05  # a last rollout may go on beyond what was asked for
 HINT = "no evidence of a difference (too few seeds, or too scattered, for the permutation test)"
 
 HOW_TO_READ = """\
@@ -17,7 +18,8 @@ HOW_TO_READ = """\
 - Intervals are 95% stratified-bootstrap intervals over the seeds (percentiles). With few seeds they are too narrow: of two
   equal arms with three seeds each, over a fifth of such intervals of the difference leave 0 out. So "better" and "worse"
   need an interval of the difference without 0 **and** a permutation test of the means with p <= 0.05, which three seeds
-  against three can never reach; an interval alone is called a hint.
+  against three can never reach; an interval alone is called a hint. Where the means differ the other way than the
+  interquartile means, there is no evidence.
 - Every statement stands for itself. Of twenty statements about arms that do not differ, one will claim a difference.
 - IQM is the interquartile mean (of four runs or more, a quarter is left out at each end); the median is over the runs.
   "Over the training" is the area under a run's evaluation curve, divided by its length.
@@ -83,9 +85,11 @@ def sentence(pair: Pair, measures: Mapping[str, str] = MEASURES) -> str:
     what = f"`{pair.arm.label}` over `{pair.over.label}`, {measures[pair.measure]} ({pair.seeds})"
     difference, improvement = pair.difference, pair.improvement
     if pair.verdict == "one seed":
-        return f"{what}: {difference.estimate:+.4g}; an arm has one seed, so nothing can be said about a difference."
+        return (
+            f"{what}: {digits(difference.estimate, sign='+')}; an arm has one seed, so nothing can be said about a difference."
+        )
     figures = (
-        f"difference {difference.estimate:+.4g} [{difference.lower:.4g}, {difference.upper:.4g}], "
+        f"difference {digits(difference.estimate, sign='+')} [{digits(difference.lower)}, {digits(difference.upper)}], "
         f"probability of improvement {interval_text(improvement)}, p = {pair.p_value:.2g}"
     )
     says = {
@@ -95,7 +99,10 @@ def sentence(pair: Pair, measures: Mapping[str, str] = MEASURES) -> str:
         "hint of better": f"a hint of better, {HINT}",
         "hint of worse": f"a hint of worse, {HINT}",
     }
-    return f"{what}: {says[pair.verdict]}; {figures}."
+    turned = ""
+    if pair.means_disagree and difference.excludes(0):
+        turned = f" (the means differ by {digits(pair.mean_difference, sign='+')}, the other way)"
+    return f"{what}: {says[pair.verdict]}; {figures}{turned}."
 
 
 def arm_table(comparison: Comparison) -> str:
@@ -107,7 +114,7 @@ def arm_table(comparison: Comparison) -> str:
     ]
     limits = set(comparison.thresholds.values())
     if limits != {None}:
-        limit = f"{comparison.threshold:.4g}" if comparison.threshold is not None else "its threshold"
+        limit = digits(comparison.threshold) if comparison.threshold is not None else "its threshold"
         head += [f"reached {limit}", f"steps to {limit} (median)", "seconds (median)"]
     rows = [_arm_row(arm, limits != {None}) for arm in comparison.arms]
     return table(head, rows)
@@ -155,7 +162,7 @@ def _runs_in_words(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
             )
     for algorithm, threshold in comparison.thresholds.items():
         lines += _axes_in_words(comparison, algorithm, threshold)
-    lines += unknown_in_words(runs)
+    lines += ends_in_words(runs) + unknown_in_words(runs)
     for name, values in different_settings(runs).items():
         lines.append(f"- **Runs differ in {name}**: {', '.join(values)}. What they show may be due to that.")
     lines += [f"- Command: `{command}`" for command in dict.fromkeys(run.command for run in runs if run.command)]
@@ -167,9 +174,7 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
     arms = [arm.runs for arm in comparison.arms if arm.runs.algorithm == algorithm]
     of = f" of `{algorithm}`" if len(comparison.thresholds) > 1 else ""
     steps = arms[0].steps
-    lines = [
-        f"- Curves{of} are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} agent steps, where the shortest run ends."
-    ]
+    lines = [f"- Curves{of} are compared from {steps[0]:,.0f} to {steps[-1]:,.0f} agent steps, where the shortest run ends."]
     if any(arm.resampled for arm in arms):
         lines.append(
             f"- Runs{of} were evaluated at different steps: each stands at all of these steps, where it was not evaluated on "
@@ -179,7 +184,30 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
         return [*lines, f"- No threshold{of}: plain training does not rise, or has no finished run."]
     whose = "plain training" if any(arm.arm == "none" for arm in arms) else f"`{arms[0].label}`"
     chosen = f"nine tenths of {whose}'s way from first to last evaluation"
-    return [*lines, f"- Threshold{of}: {threshold:.4g}, {'as asked for' if comparison.threshold_given else chosen}."]
+    return [*lines, f"- Threshold{of}: {digits(threshold)}, {'as asked for' if comparison.threshold_given else chosen}."]
+
+
+def ends_in_words(runs: Sequence[Run], where: str = "") -> list[str]:
+    """
+    That finished runs of an algorithm were not trained for equally long, as nearly as rollouts allow; nothing if they were.
+
+    :param where: what to say of their environment, if several are reported
+    """
+    lines = []
+    finished = [run for run in runs if run.status == "finished"]
+    for algorithm in dict.fromkeys(run.algorithm for run in finished):
+        ends: dict[str, list[float]] = {}
+        for run in finished:
+            if run.algorithm == algorithm:
+                ends.setdefault(run.arm, []).append(run.rows[-1]["timesteps"])
+        steps = [end for each in ends.values() for end in each]
+        if max(steps) > SAME_LENGTH * min(steps):
+            spans = (f"`{arm}` at {span_text(min(each), max(each))}" for arm, each in ends.items())
+            lines.append(
+                f"- **Runs of `{algorithm}`{where} end at different steps**: {', '.join(spans)}. Final returns are those of "
+                "trainings of other lengths."
+            )
+    return lines
 
 
 def unknown_in_words(runs: Sequence[Run]) -> list[str]:
