@@ -10,6 +10,7 @@ from cpc_rl.attachment import choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.checks import check_flag
+from cpc_rl.compiled import UncompiledHolders
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
 from cpc_rl.injection import Injection
@@ -107,6 +108,7 @@ class ContrastiveCallback(LearnCallback):
         self._tie: Tie | None = None
         self._sharing: Sharing | None = None
         self._augmentation: AugmentationDriver | None = None
+        self._uncompiled: UncompiledHolders | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
         self._warned_of_new_networks = False
 
@@ -161,10 +163,11 @@ class ContrastiveCallback(LearnCallback):
                     shared_pass=None if self._sharing is None else self._sharing.shared_pass(site, head),
                 )
             )
+        self._uncompiled = UncompiledHolders(self.model.policy, [part for each in self._injections for part in each.hooked])
         self._restore(stored)
         # Of this model's parts, and not of those that the same callback may have on another model later.
         heads, injections, windows, augmentation = self.heads, self._injections, self._windows, self._augmentation
-        parts = [*injections, self._tie, self._sharing, augmentation]
+        parts = [*injections, self._tie, self._sharing, augmentation, self._uncompiled]
         store_live(
             self.model,
             lambda: collect_state(self.settings, heads, injections, windows, augmentation),
@@ -208,6 +211,8 @@ class ContrastiveCallback(LearnCallback):
             return
         if self._tie is not None:
             self._tie.attach()
+        if self._uncompiled is not None:
+            self._uncompiled.attach()
         if self._sharing is not None:
             self._sharing.attach()
         for injection in self._injections:
@@ -284,12 +289,13 @@ class ContrastiveCallback(LearnCallback):
     def _warn_of_no_norm(self) -> None:
         """Of a policy that calls the parts of its extractor, say: no hook sees what the extractor gives out."""
         measured = isinstance(self.settings.coef, str) and self.settings.gradient_ratio > 0
-        if measured and any(each.unmeasured for each in self._injections):
+        names = list(dict.fromkeys(name for each in self._injections for name in each.unmeasured)) if measured else []
+        if names:
             warnings.warn(
-                f"The heads had no say in this learn(): coef={self.settings.coef!r} weighs them by the agent's gradient at "
-                "what the features extractor gives out, or its convolutions for an objective that reads maps, and none was "
-                "seen there: the policy calls parts of the extractor or its forward, or these layers are frozen. Give coef a "
-                "number.",
+                f"{' and '.join(names)} had no say in this learn(): coef={self.settings.coef!r} weighs heads by the agent's "
+                "gradient at what the features extractor gives out, or its convolutions for an objective that reads maps, and "
+                "none was seen there: the policy calls parts of the extractor or its forward, was given a compiled method, or "
+                "these layers are frozen. Give coef a number.",
                 stacklevel=2,
             )
 
@@ -303,7 +309,7 @@ class ContrastiveCallback(LearnCallback):
                 )
 
     def _detach(self) -> None:
-        detach_all([*self._injections, self._tie, self._sharing, self._augmentation])
+        detach_all([*self._injections, self._tie, self._sharing, self._augmentation, self._uncompiled])
 
     def _flush(self, at_least: int) -> None:
         for role, monitors in self._monitors.items():

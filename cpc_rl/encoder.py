@@ -191,7 +191,7 @@ class Encoder(nn.Module):
             assert isinstance(observations, Tensor)
             return observations
         if key not in self._scratch or self._scratch[key].numel() < image.numel():
-            self._scratch[key] = torch.empty(image.numel())
+            self._scratch[key] = torch.empty(image.numel(), dtype=torch.float32)
         return self._scratch[key][: image.numel()].view(image.shape).copy_(image).div_(255.0)
 
     def _joined(self, outputs: dict[str, Tensor]) -> Tensor:

@@ -26,19 +26,22 @@ class Term:
     :param objective: what is maximised
     :param balance: the coefficient
     :param weight: multiplies the coefficient
+    :param short_of_frames: whether the algorithm's rollouts end too soon after most of their frames for its horizon
     """
 
     objective: Objective
     balance: Balance
     weight: float = 1.0
+    short_of_frames: bool = False
 
     @property
     def shares(self) -> bool:
         """
-        Whether it can do with the algorithm's minibatch. Not so where a batch must hold several windows of each trajectory: a
-        random draw from a replay buffer hardly has two of one, and even of 64 rows of a rollout many are alone.
+        Whether it can do with the algorithm's minibatch. Not so if that is short of frames, or where a batch must hold several
+        windows of each trajectory: a random draw from a replay buffer hardly has two of one, and even of 64 rows of a rollout
+        many are alone.
         """
-        return self.objective.can_share and self.objective.per_trajectory == 1
+        return self.objective.can_share and self.objective.per_trajectory == 1 and not self.short_of_frames
 
     @property
     def parameters(self) -> list[nn.Parameter]:

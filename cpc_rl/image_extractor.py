@@ -163,7 +163,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         return self._augment_generator
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
+        state = super().__getstate__()  # without what compile() made, which would go on with this module's own weights
         generator = state["_augment_generator"]
         if generator is not None:  # generators can be neither copied nor pickled in every version of PyTorch, their states can
             state["_augment_generator"] = None

@@ -64,8 +64,8 @@ class Injection:
         self.updates = 0
         self.fed: set[str] = set()  # objectives that had windows, and that lacked them, in this learn()
         self.starved: set[str] = set()
-        self.watched = False  # a pass that could be differentiated was seen, and a gradient of the agent's, in this learn()
-        self.reached = False
+        self.watched: set[str] = set()  # where a pass that could be differentiated was seen in this learn()
+        self.reached = False  # whether a gradient of the agent's was
         self._given: set[nn.Parameter] = set()  # parameters that the update's first backward pass has come to
         self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
@@ -73,7 +73,8 @@ class Injection:
         self._pending: AuxiliaryGradient | None = None
         self._squared_norms: dict[str, list[Tensor]] = {"features": [], "maps": []}
         self._map_norm: Tensor | None = None  # of the last update: this one's is known only after the layers behind the map
-        self._reads_maps = any(term.objective.local for term in head.terms.values())
+        self._places = {name: "maps" if term.objective.local else "features" for name, term in head.terms.items()}
+        self._reads_maps = "maps" in self._places.values()
         self._own_part: Tensor | None = None  # of what goes on from the features: the length of the agent's gradient there
 
     def attach(self) -> None:
@@ -86,9 +87,8 @@ class Injection:
         if self.shared_pass is not None:
             self._handles += self.shared_pass.hooks(self.guard)
         if self.rl_norm:
-            local = [term.objective.local for term in self.head.terms.values()]
-            for extractor in dict.fromkeys(self.site.encoder.extractors.values()):  # entries may share one
-                if not all(local):
+            for extractor in self._extractors:
+                if "features" in self._places.values():
                     self._handles.append(extractor.register_forward_hook(ModuleHook(partial(self._watch, "features"))))
                 if self._reads_maps:
                     self._handles.append(map_module(extractor).register_forward_hook(ModuleHook(partial(self._watch, "maps"))))
@@ -98,9 +98,25 @@ class Injection:
         self._handles += [o.register_step_post_hook(self._after_step) for o in self.site.optimizers]
 
     @property
-    def unmeasured(self) -> bool:
-        """Whether the agent's gradient came to the encoder in this ``learn()``, but never by what the extractors gave out."""
-        return self.rl_norm and not self.head.separate and self.reached and not self.watched
+    def _extractors(self) -> list[nn.Module]:
+        return list(dict.fromkeys(self.site.encoder.extractors.values()))  # entries may share one
+
+    @property
+    def hooked(self) -> list[nn.Module]:
+        """The modules whose calls are watched."""
+        maps = [map_module(extractor) for extractor in self._extractors] if self._reads_maps else []
+        target = None if self.shared_pass is None else self.shared_pass.target
+        return [self.site.extractor, *self._extractors, *maps, *([] if target is None else [target])]
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """
+        The objectives whose gradient has nothing to be weighed by: the agent's came to the encoder in this ``learn()``, but
+        never by what the extractors gave out, or their convolutions where the objective reads maps.
+        """
+        if not self.rl_norm or self.head.separate or not self.reached:
+            return []
+        return [name for name, place in self._places.items() if place not in self.watched]
 
     def detach(self) -> None:
         """Take every hook away; harmless if there is none."""
@@ -114,7 +130,7 @@ class Injection:
     def _watch(self, place: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if self.guard.busy or not output.requires_grad:
             return
-        self.watched = True
+        self.watched.add(place)
         given = inputs[0] if inputs and place == "features" else None
         # A hook that held the output itself would keep it alive: the two would refer to each other.
         output.register_hook(partial(self._output_hook, place, given, output.detach()))

@@ -109,14 +109,16 @@ class HeadSettings:
         """
         seed = self.first_seed(model)
         separate = self.gradient == "separate" or is_trpo(model)
-        device = next(site.encoder.parameters()).device
+        parameter = next(site.encoder.parameters())
+        # Features of half precision come as float32; and torch's default may have changed since the policy was made.
+        dtype = parameter.dtype if parameter.dtype == torch.float64 else torch.float32
         coef: Coefficient = 1.0 if separate and isinstance(self.coef, str) else self.coef
         terms = {}
         for place, (name, make) in enumerate(self.classes.items()):
             # Building the head draws its first weights: not from the generators that the agent draws from.
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(seed + number + 100 * place)
-                objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(device)
+                objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(parameter.device, dtype)
             terms[name] = Term(objective, Balance(coef, self.gradient_ratio), self.weights[name])
         return Head(terms, site.encoder, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
 

@@ -13,6 +13,8 @@ from cpc_rl.sampling import ReplayWindows, RolloutWindows
 from cpc_rl.shared_pass import SharedPass, is_joined, matching_target
 from cpc_rl.spare_backward import SpareBackward
 
+LEAST_ROLLOUT = 4  # times the horizon, so that three anchors of four have their positives in the same rollout
+
 
 def has_stock_update(model: BaseAlgorithm) -> bool:
     """Whether ``train()`` is Stable-Baselines3's or sb3-contrib's own, whose order of passes and steps is known."""
@@ -45,6 +47,7 @@ class Sharing:
         replay_buffer = getattr(model, "replay_buffer", None)
         buffer = model.rollout_buffer if replay_buffer is None else replay_buffer  # type: ignore[attr-defined]
         self.minibatches = Minibatches(buffer, windows, alive)
+        self.rollout_steps = buffer.buffer_size if isinstance(windows, RolloutWindows) else None
         self.rollout_keys = rollout_keys and isinstance(windows, RolloutWindows)
         self.rollouts: list[RolloutFeatures] = []
         self.spare: SpareBackward | None = None
@@ -55,8 +58,12 @@ class Sharing:
     def shared_pass(self, site: Site, head: Head) -> SharedPass | None:
         """
         Where a head's objectives can have the algorithm's features; ``None`` where they cannot: several image entries, whose
-        gradients come one by one, a step of the head's own, or TRPO.
+        gradients come one by one, a step of the head's own, TRPO, or rollouts that are short for all of their horizons: the
+        windows of a minibatch end with its rollout, and those that are drawn go on in the next one.
         """
+        for term in head.terms.values():
+            needed = LEAST_ROLLOUT * term.objective.horizon
+            term.short_of_frames = self.rollout_steps is not None and needed > self.rollout_steps
         wanted = not head.separate and any(term.shares for term in head.terms.values())
         if not wanted or is_trpo(self.model) or site.encoder.is_dict:
             return None

@@ -11,6 +11,7 @@ from torch import nn
 from cpc_rl.attachment import Site, find_sites, is_trpo, outermost_extractors, target_extractors
 from cpc_rl.callback import ContrastiveCallback
 from cpc_rl.checks import check_number
+from cpc_rl.compiled import UncompiledHolders
 from cpc_rl.head import Head
 from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps
@@ -66,6 +67,7 @@ class TransferCallback(LearnCallback):
         self._owed = False
         self._was_frozen = False
         self._freeze: Freeze | None = None
+        self._uncompiled: UncompiledHolders | None = None
         self._scaled: list[ScaledSteps] = []
         self._assignments: ScaledAssignments | None = None
         self._sites: list[Site] = []
@@ -93,6 +95,7 @@ class TransferCallback(LearnCallback):
         self._sites = find_sites(self.model)
         extractors = [part for site in self._sites for part in (site.extractor, *site.encoder.extractors.values())]
         self._freeze = Freeze(extractors, alive)
+        self._uncompiled = UncompiledHolders(self.model.policy, extractors)
         self._targets = followed_extractors(self.model.policy, target_extractors(self.model))
         if is_trpo(self.model) and self.lr_scale != 1:
             self._assignments = ScaledAssignments([site.extractor for site in self._sites], self.lr_scale, alive)
@@ -118,8 +121,9 @@ class TransferCallback(LearnCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        assert self._freeze is not None
+        assert self._freeze is not None and self._uncompiled is not None
         if self.frozen:
+            self._uncompiled.attach()
             self._freeze.attach()
             return
         if self._assignments is not None:
@@ -134,6 +138,8 @@ class TransferCallback(LearnCallback):
     def _detach_from_modules(self) -> None:
         if self._assignments is not None:
             self._assignments.detach()
+        if self._uncompiled is not None:
+            self._uncompiled.detach()
         if self._freeze is not None and self._freeze.detach() and self._targets:
             # Their moving average of equal weights is equal only but for rounding. Looked up anew, for while encoders are tied
             # the actor has other tensors.

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site, choose_sites
-from cpc_rl.weak_hooks import ends_itself
+from cpc_rl.weak_hooks import ModuleHook, ends_itself
 
 
 class Tie:
@@ -15,7 +15,8 @@ class Tie:
 
     While it holds, the actor's parameters share the critic's memory and take no gradient; the optimisers' parameter
     groups and the names in the state dict stay as they are, so that plain SB3 loads the model. When it ends the actor
-    keeps a copy. One that an interrupted update leaves ends before the actor's first pass in the next ``learn()``.
+    keeps a copy. One that an interrupted update leaves ends before the actor's first pass in the next ``learn()``, and before
+    the actor is given other weights, which are its own.
 
     :param actor: the actor's features extractor
     :param critic: the critic's
@@ -33,7 +34,7 @@ class Tie:
         self.buffers = list(zip(actor.buffers(), critic.buffers(), strict=True))
         self.held = False
         self.trained: list[bool] = []  # which of the actor's parameters are, while it does not hold
-        self._handle: RemovableHandle | None = None
+        self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
         if not self.held:
@@ -45,13 +46,17 @@ class Tie:
         for statistics, of_critic in self.buffers:  # of batch normalisations
             statistics.data = of_critic.data
         self.held = True
-        if self._handle is None:
-            self._handle = ends_itself(self.actor, self.alive, self.detach)
+        if not self._handles:
+            loading = ModuleHook(lambda *given: self.detach())
+            self._handles = [
+                ends_itself(self.actor, self.alive, self.detach),
+                self.actor.register_load_state_dict_pre_hook(loading),
+            ]
 
     def detach(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         if not self.held:
             return
         for (mine, theirs), trained in zip(self.pairs, self.trained, strict=True):

@@ -6,7 +6,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from cpc_rl import AugmentationCallback, ContrastiveCallback, DrQExtractor, pinned_policy_kwargs
-from tests.algorithms import ALGORITHMS, hooks_left, make_model
+from tests.algorithms import ALGORITHMS, hooks_left, make_model, same_parameters
 
 TIED = ("SAC", "TQC", "TD3", "DDPG", "CrossQ")
 
@@ -72,3 +72,18 @@ def test_another_callback_begins_with_a_clean_model(encoder, dict_obs):
     assert len(tied) > 3 and set(tied) == {encoder == "tied"}
     model.critic.optimizer._optimizer_step_post_hooks.clear()
     assert not is_tied(model) and hooks_left(model) == 0
+
+
+@pytest.mark.parametrize("name", ["SAC", "TD3"])
+def test_weights_that_are_loaded_afterwards_are_each_networks_own(name, tmp_path):
+    """Those of a training without a tie, in which actor and critic have learnt encoders of their own."""
+    model = interrupted(name, ContrastiveCallback("curl", batch_size=4, encoder="tied"))
+    kwargs = pinned_policy_kwargs(ALGORITHMS[name], DrQExtractor, features_dim=16, augment="random_shift")
+    other = make_model(name, policy_kwargs=kwargs, seed=1)
+    with torch.no_grad():
+        for number, parameter in enumerate(other.policy.parameters()):
+            parameter.add_(0.01 * number)
+    other.save(tmp_path / "best")
+    model.set_parameters(tmp_path / "best")
+    assert not is_tied(model) and same_parameters(model, other)
+    assert all(p.requires_grad for p in model.actor.parameters())

@@ -74,7 +74,7 @@ def test_a_policy_that_never_calls_its_extractor(monkeypatch):
     plain = make_model("PPO")
     plain.learn(64)
     weighed = make_model("PPO")
-    with pytest.warns(UserWarning, match="The heads had no say in this learn.*Give coef a number"):
+    with pytest.warns(UserWarning, match="curl had no say in this learn.*Give coef a number"):
         weighed.learn(64, callback=ContrastiveCallback("curl", batch_size=8))
     assert same_parameters(plain, weighed)
     fixed = make_model("PPO")

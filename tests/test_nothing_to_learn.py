@@ -10,6 +10,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from cpc_rl import ContrastiveCallback
+from cpc_rl.head import Head
 from cpc_rl.monitor import Monitors
 from tests.algorithms import make_model, same_parameters
 
@@ -68,3 +69,24 @@ def test_negatives_of_other_trajectories_within_the_first_one(monkeypatch):
     learnt = [ratio for ratio in ratios if ratio > 0]
     assert len(learnt) > 50 and max(learnt[:3]) < 3  # they were some hundreds
     assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "horizon", "shares"), [(5, 1, True), (5, 3, False), (5, 8, False), (32, 8, True), (1, 1, False)]
+)
+def test_a_horizon_that_short_rollouts_do_not_hold_has_passes_of_its_own(monkeypatch, n_steps, horizon, shares):
+    """Windows of the agent's minibatch end with its rollout; drawn ones go on in the next, so that every offset is trained."""
+    shared = []
+    step = Head._term_gradient
+    monkeypatch.setattr(
+        Head, "_term_gradient", lambda self, *args: (shared.append(args[-1] is not None), step(self, *args))[1]
+    )
+    model = make_model("A2C", n_envs=4, n_steps=n_steps)
+    callback = ContrastiveCallback("cpc", {"horizon": horizon}, batch_size=16)
+    model.learn(4 * max(n_steps * 12, 40), callback=callback)
+    (head,) = callback.heads.values()
+    assert set(shared) == {shares} and len(shared) >= 8
+    predictors = head.terms["cpc"].objective.W
+    assert len(predictors) == horizon
+    for predictor in predictors:
+        assert head.optimizer.state[predictor.weight]["exp_avg"].abs().max() > 0

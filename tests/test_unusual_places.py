@@ -280,3 +280,20 @@ def test_a_plain_learn_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make_model("PPO").learn(64, callback=[ContrastiveCallback("curl", batch_size=4), TransferCallback(lr_scale=0.5)])
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC"])
+@pytest.mark.parametrize("objective", ["cpc", "spr", "masked"])
+def test_another_default_type_than_when_the_policy_was_made(name, objective):
+    models = []
+    for dtype in (torch.float32, torch.float64):
+        models.append(make_model(name))
+        torch.set_default_dtype(dtype)
+        try:
+            callback = ContrastiveCallback(objective, batch_size=4)
+            models[-1].learn(64 if name == "PPO" else 40, callback=callback)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        (head,) = callback.heads.values()
+        assert head.steps >= 2
+        assert {p.dtype for term in head.terms.values() for p in term.objective.parameters()} == {torch.float32}
