@@ -1,6 +1,7 @@
 """From arguments to runs: every arm with every seed, and the report that compares them."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +18,8 @@ from agents.arms import parse_arm
 from agents.build import environment_keywords
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
-from agents.jobs import Job, check_folders, run_jobs
+from agents.folder_checks import check_folders, check_utf8
+from agents.jobs import Job, run_jobs
 from agents.live import LiveTable
 from agents.machine import Machine
 from agents.recipe import FAMILY_ALGORITHM, Recipe, environment_family, load_recipe
@@ -57,36 +59,43 @@ def run_all(arguments: "Arguments", command: str) -> int:
             flag = given[0].replace("_", "-")
             raise UserError(f"--resume goes on with the run as it was configured, so leave --{flag} out.")
         folder = RunFolder(arguments.resume.resolve())  # "seed-3" or "." would not tell the log directory
+        check_utf8(folder.path)
         runs = [(folder.read_configuration(), folder)]
     else:
+        log_dir = arguments.log_dir or Path("runs")
+        for path in filter(None, (log_dir, arguments.encoder)):
+            check_utf8(path.absolute() if arguments.ray else path)  # Ray's nodes are told the whole of it
         configurations = configure(arguments)
         sentences = check_arms(configurations, machine) if len(configurations) > 1 else remarks(configurations)
         for sentence in sentences:
             print(sentence, file=sys.stderr)
-        log_dir = arguments.log_dir or Path("runs")
         runs = [(configuration, RunFolder.of(log_dir, configuration)) for configuration in configurations]
     jobs = [Job(*run) for run in runs]
     if arguments.ray:
+        from agents.ray_grid import PATIENCE
         from agents.ray_jobs import run_jobs_on_ray
 
         on_ray = partial(run_jobs_on_ray, parallel=arguments.jobs, cpus=arguments.cpus or 1)
-        return run_grid(jobs, on_ray, machine, overwrite=arguments.overwrite, command=command)
+        return run_grid(jobs, on_ray, machine, overwrite=arguments.overwrite, command=command, patience=PATIENCE)
     if len(jobs) > 1:
         return run_grid(jobs, partial(run_jobs, parallel=parallel), machine, overwrite=arguments.overwrite, command=command)
     (configuration, folder) = runs[0]
     return 0 if execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command) else 130
 
 
-def run_grid(jobs: list[Job], run: Callable[..., bool], machine: Machine, *, overwrite: bool, command: str) -> int:
+def run_grid(
+    jobs: list[Job], run: Callable[..., bool], machine: Machine, *, overwrite: bool, command: str, patience: float = 0.0
+) -> int:
     """
     Bring the runs of a grid to their end, each in a process of its own, and compare them.
 
     :param jobs: all of one environment
     :param run: brings them to their end, as :func:`agents.jobs.run_jobs` does, and has been told how many at a time
+    :param patience: seconds to wait for processes that are still at work in the runs' folders
     :return: exit status, as :func:`run_all` gives it
-    :raises UserError: a folder holds something else; then no run has begun
+    :raises UserError: as :func:`agents.folder_checks.check_folders` does; then no run has begun
     """
-    check_folders(jobs, overwrite=overwrite)
+    check_folders(jobs, overwrite=overwrite, patience=patience)
     with LiveTable() as table:
         ended = run(jobs, machine=machine, overwrite=overwrite, command=command, watch=table)
         table(jobs, last=True)
@@ -105,7 +114,7 @@ def run_grid(jobs: list[Job], run: Callable[..., bool], machine: Machine, *, ove
         print(f"There is no report: {error}", file=sys.stderr)
         return 1
     print("\n".join(in_words(comparison)).replace("**", ""))
-    print(f"Report: {folder / 'report' / 'report.md'}\nCurves: tensorboard --logdir {folder.parent}")
+    print(f"Report: {folder / 'report' / 'report.md'}\nCurves: tensorboard --logdir {shlex.quote(str(folder.parent))}")
     return 1 if failed else 0
 
 

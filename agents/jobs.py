@@ -12,18 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 from agents.configuration import RunConfiguration
-from agents.errors import UserError
 from agents.files import write_text
 from agents.machine import Machine
 from agents.processes import STOPPED, WORKER, start_program
 from agents.run_folder import RunFolder
+from agents.run_log import last_words
+from cpc_rl.file_errors import file_error
 
 PAUSE = 0.2  # seconds between two looks at the processes
 STOPPING = "Stopping: each run writes a checkpoint first; Ctrl-C again stops at once."
@@ -39,6 +40,7 @@ class Job:
     :param status: the process's exit status, once it has ended
     :param problem: why it failed, if the log does not say
     :param began: by ``time.monotonic``, when the process was started
+    :param logged: bytes of the log before that
     """
 
     configuration: RunConfiguration
@@ -48,6 +50,7 @@ class Job:
     problem: str | None = None
     began: float = 0.0
     seconds: float = 0.0
+    logged: int = 0
 
     @property
     def name(self) -> str:
@@ -66,9 +69,17 @@ class Job:
         return self.folder.path.with_name(f"{self.folder.path.name}.failed")
 
     def last_words(self) -> str:
-        """The last line of the log that says something."""
-        lines = read_end(self.log).replace("\r", "\n").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        """What the log says of its end."""
+        return last_words(self.log, self.status, self.logged)
+
+    def forget(self) -> None:
+        """
+        Leave what an earlier attempt has said out of what this one says.
+
+        :raises OSError: its mark cannot be removed
+        """
+        self.failure.unlink(missing_ok=True)
+        self.logged = self.log.stat().st_size if self.log.exists() else 0
 
     def task(self, machine: Machine, *, overwrite: bool, command: str, patience: float = 0.0) -> dict[str, Any]:
         """
@@ -91,7 +102,7 @@ class Job:
         """
         Note what became of it, and mark it if it has failed.
 
-        :param status: the process's; ``None`` if it could not be brought to an end
+        :param status: the process's; ``None`` if it could not be started, or not be brought to an end
         :param stopping: the user wants all runs to stop
         :param problem: why it could not
         """
@@ -113,8 +124,13 @@ class Job:
                 "log": self.log.name,
                 "problem": problem or f"exit status {status}, log {self.log.name}: {self.last_words()}",
             }
-            self.failure.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.failure, json.dumps(content, indent=1) + "\n")
+            with suppress(OSError):  # a full disk, say: then the failure is told of at the grid's end alone
+                self.failure.parent.mkdir(parents=True, exist_ok=True)
+                write_text(self.failure, json.dumps(content, indent=1) + "\n")
+
+    def could_not_start(self, error: OSError) -> None:
+        """Note that it has failed before it began."""
+        self.end(None, stopping=False, problem=file_error(error) or f"it could not be started: {error}")
 
 
 def run_jobs(
@@ -147,9 +163,13 @@ def run_jobs(
             while running or (waiting and not interrupts):
                 while waiting and len(running) < parallel and not interrupts:
                     job = waiting.pop(0)
-                    job.failure.unlink(missing_ok=True)
                     task = job.task(machine, overwrite=overwrite, command=command)
-                    process = start_program(task, job.log, program, 1 if parallel > 1 else None)
+                    try:
+                        job.forget()
+                        process = start_program(task, job.log, program, 1 if parallel > 1 else None)
+                    except OSError as error:
+                        job.could_not_start(error)
+                        continue
                     running[process.pid] = job, process
                     job.state, job.began = "running", time.monotonic()
                 if len(interrupts) > told:
@@ -168,16 +188,6 @@ def run_jobs(
         finally:
             _stop([process for _, process in running.values()], at_once=True)
     return not interrupts
-
-
-def read_end(file: Path, size: int = 4096) -> str:
-    """The end of a text file; empty if there is none."""
-    try:
-        with open(file, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
-            return stream.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _stop(processes: Sequence["subprocess.Popen[bytes]"], *, at_once: bool) -> None:
@@ -202,25 +212,3 @@ def count_interrupts() -> Iterator[list[int]]:
         yield seen
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def check_folders(jobs: Sequence[Job], *, overwrite: bool) -> None:
-    """
-    See that every run can begin or go on, before any does; finished runs are marked so.
-
-    :raises UserError: a folder holds something else, or a run with another configuration
-    """
-    for job in jobs:
-        if not job.folder.is_there():
-            continue
-        if overwrite:
-            job.folder.check_replaceable()
-            continue
-        differences = job.configuration.differences(job.folder.read_configuration())
-        if differences:
-            raise UserError(
-                f"{job.folder.path} holds a run with another configuration: {differences[0]}; "
-                "--overwrite replaces it, another --log-dir keeps both."
-            )
-        if job.folder.read_results() is not None:
-            job.state = "finished"

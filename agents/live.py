@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.errors import UserError
-from agents.jobs import Job, read_end
+from agents.jobs import Job
+from agents.run_log import read_end
 
 EVERY = 1.0  # seconds between two looks at the files
 BAR = re.compile(r"(\d+)/(\d+) \[")

@@ -137,7 +137,12 @@ class RayGrid:
 
     def _begin(self, course: Course) -> None:
         job = course.job
-        job.failure.unlink(missing_ok=True)
+        try:
+            job.forget()
+        except OSError as error:
+            self._leave(course)
+            job.could_not_start(error)
+            return
         again = course.attempts > 0
         task = job.task(
             self.machine,

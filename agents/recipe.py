@@ -113,15 +113,16 @@ def load_recipe(env_id: str, algorithm: str) -> Recipe:
 
 def environment_family(env_id: str) -> str | None:
     """The family that an environment belongs to, if any."""
-    name = env_id.rpartition("/")[2]
-    return next((family for start, family in FAMILIES.items() if name.startswith(start) or env_id.startswith(start)), None)
+    registered = _registered_id(env_id)
+    names = (registered, registered.rpartition("/")[2])
+    return next((family for start, family in FAMILIES.items() if any(name.startswith(start) for name in names)), None)
 
 
 def read_recipe(file: Path) -> Recipe:
     """
     Read one recipe.
 
-    :raises UserError: no YAML mapping, an unknown key, or a missing one
+    :raises UserError: no YAML mapping, or as :func:`recipe_from_dict` does
     """
     return recipe_from_dict(_read_yaml(file), file.name)
 
@@ -132,7 +133,7 @@ def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
 
     :param values: what a YAML file holds
     :param origin: where that was, for error messages
-    :raises UserError: an unknown key, a missing one, or a value of another type
+    :raises UserError: an unknown key, a missing one, a value of another type, or a whole number below 1
     """
     recipe = _build(Recipe, values, origin)
     find_algorithm(recipe.algorithm)
@@ -142,9 +143,14 @@ def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
 def _read_for(file: Path, env_id: str) -> dict[str, Any]:
     """What a family's file says of one environment."""
     values = _read_yaml(file)
-    for name, value in values.pop("environments", {}).get(env_id, {}).items():
+    for name, value in values.pop("environments", {}).get(_registered_id(env_id), {}).items():
         values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
     return values
+
+
+def _registered_id(env_id: str) -> str:
+    """An id without the module that Gymnasium lets stand before it, as in ``ale_py:ALE/Pong-v5``."""
+    return env_id.rpartition(":")[2]
 
 
 def _build(cls: type[T], values: Any, origin: str) -> T:
@@ -163,13 +169,23 @@ def _build(cls: type[T], values: Any, origin: str) -> T:
         else:
             # Python 3.10 takes dict[str, ...] for a type, too, and then does not let it be asked about.
             plain = kind if isinstance(kind, type) and get_origin(kind) is None else dict
-            if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-                raise UserError(f"The recipe {origin} has {name}: {value!r}, which should be of type {plain.__name__}.")
-            built[name] = value
+            built[name] = _read_value(value, plain, f"The recipe {origin} has {name}: {value!r}, which")
     try:
         return cls(**built)
     except TypeError:
         raise UserError(f"The recipe {origin} must at least say its algorithm and timesteps.") from None
+
+
+def _read_value(value: Any, kind: type, said: str) -> Any:
+    """One value of a recipe. Every whole number in it counts something that there is no run without."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is float and whole:
+        return float(value)
+    if kind is int and whole and value < 1:
+        raise UserError(f"{said} must be 1 or more.")
+    if not isinstance(value, kind) or (kind is int and not whole):
+        raise UserError(f"{said} should be of type {kind.__name__}.")
+    return value
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One run from beginning to end: made or resumed, trained, evaluated, and its results written."""
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def _how_to_resume(folder: RunFolder, runner: RunCallback) -> str:
     """One line for the user who stopped the run."""
     if runner.saved is None:
         return "Stopped before the first checkpoint; the same command begins again."
-    return f"Stopped; the checkpoint at {runner.saved:,} agent steps goes on by: python train_agent.py --resume {folder.path}"
+    again = f"python train_agent.py --resume {shlex.quote(str(folder.path))}"
+    return f"Stopped; the checkpoint at {runner.saved:,} agent steps goes on by: {again}"
 
 
 def _train(model: BaseAlgorithm, vec_env: VecEnv, callback: BaseCallback | None, runner: RunCallback) -> bool:

@@ -113,19 +113,41 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         lock = open(self.path / LOCK, "w")  # the lock lasts as long as the file is open
+        try:
+            self._wait_for(lock, fcntl.LOCK_EX, patience)
+        except UserError:
+            lock.close()
+            raise
+        self._lock = lock
+
+    def check_free(self, patience: float = 0.0) -> None:
+        """
+        See that no other process is at work here, without keeping any out or making anything.
+
+        :param patience: seconds to wait for another one's end
+        :raises UserError: one is
+        """
+        if self._lock is not None:
+            return
+        try:
+            lock = open(self.path / LOCK)
+        except FileNotFoundError:
+            return
+        with lock:
+            self._wait_for(lock, fcntl.LOCK_SH, patience)
+
+    def _wait_for(self, lock: IO[str], kind: int, patience: float) -> None:
+        """Take the lock, of ``fcntl``'s kind, or say that another process has it."""
         end = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
+                return
             except OSError:
-                if time.monotonic() < end:
-                    time.sleep(0.2)
-                    continue
-                lock.close()
-                problem = f"Another process is training in {self.path}; wait for it, or choose another --log-dir."
-                raise UserError(problem) from None
-        self._lock = lock
+                if time.monotonic() >= end:
+                    problem = f"Another process is training in {self.path}; wait for it, or choose another --log-dir."
+                    raise UserError(problem) from None
+                time.sleep(0.2)
 
     def unlock(self) -> None:
         """Let others in."""

@@ -1,8 +1,10 @@
 """The last screen of a run: what was learnt, and where everything lies."""
 
+import shlex
 from typing import Any
 
 from agents.configuration import RunConfiguration
+from agents.recipe import environment_family
 from agents.run_folder import RunFolder
 
 
@@ -13,7 +15,7 @@ def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[
     :param results: what ``results.json`` holds
     """
     final = results["final"]
-    episodes = "tracks, on the stock picture" if configuration.env.startswith("CarRacing") else "episodes"
+    episodes = "tracks, on the stock picture" if environment_family(configuration.env) == "carracing" else "episodes"
     trained_in = results.get("final_in_training_environment")
     log_dir = [*folder.path.parents][:3][-1]  # a folder that was moved may lie less deep
     files = [
@@ -36,7 +38,7 @@ def summarize(configuration: RunConfiguration, folder: RunFolder, results: dict[
         *([_gap(final, trained_in)] if trained_in else []),
         f"In {folder.path}:",
         *(f"  {file.name:{width}}  {meaning}" for file, meaning in files if file.exists()),
-        f"Curves: tensorboard --logdir {log_dir}",
+        f"Curves: tensorboard --logdir {shlex.quote(str(log_dir))}",
     ]
     return "\n".join(lines)
 

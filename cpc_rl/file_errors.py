@@ -6,8 +6,9 @@ import os
 # What a user can mend. Whatever else an operating system may say is a fault of the program and keeps its traceback.
 REASONS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
+    errno.ENAMETOOLONG,
 }
+FULL = {errno.ENOSPC, errno.EDQUOT}  # said of a file that is being written, and then without its name
 
 
 def refuse_folder(path: str | os.PathLike, wanted: str) -> None:
@@ -27,6 +28,10 @@ def file_error(error: OSError) -> str | None:
 
     :return: ``None`` if it is about something else
     """
-    if error.errno not in REASONS or not isinstance(error.filename, str):
+    named = isinstance(error.filename, str)
+    if error.errno in FULL:
+        what = f"{error.filename} cannot be written" if named else "The disk is full"
+        return f"{what} ({error.strerror}): make room, and give the same command again."
+    if error.errno not in REASONS or not named:
         return None
     return f"{error.filename} cannot be read or written ({error.strerror}): choose another place, or mend this one."

@@ -142,7 +142,12 @@ def test_a_log_directory_that_is_a_file(
     ("error", "said"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/a"), "/a cannot be read or written (Permission denied): choose"),
-        (OSError(errno.ENOSPC, "No space left on device", "/a/place"), "No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/a/b"),
+            "/a/b cannot be written (No space left on device): make room",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full (No space left on device): make room, and give"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full (Disk quota exceeded): make room, and give the same"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
         (FileNotFoundError("a fault of the program"), None),
         (OSError(errno.EMFILE, "Too many open files", "/a/place"), None),

@@ -1,5 +1,6 @@
 """Many runs at a time: what happens when one fails, when the user stops them, and when they are killed."""
 
+import errno
 import json
 import os
 import signal
@@ -16,8 +17,9 @@ import pytest
 from rich.console import Console
 
 from agents.errors import UserError
+from agents.folder_checks import check_folders
 from agents.grid import run_grid
-from agents.jobs import Job, check_folders, run_jobs
+from agents.jobs import Job, run_jobs
 from agents.live import LiveTable, steps_made
 from agents.machine import Machine
 from agents.run_folder import RunFolder
@@ -76,6 +78,12 @@ def test_a_failure_stops_no_other_and_is_marked(tmp_path: Path) -> None:
     assert run_stand_ins(jobs, 2)
     assert [job.state for job in jobs] == ["failed", "finished", "failed", "finished"]
     failed = jobs[0]
+    before = failed.log.read_text()
+    failed.log.write_text(f"Traceback (most recent call last):\nKeyError: 'step'\n{before}")
+    assert failed.last_words() == "KeyError: 'step'"
+    repeated = make_jobs(tmp_path, ["curl"])
+    run_stand_ins(repeated, 1)
+    assert repeated[0].last_words() == "RuntimeError: out of memory"  # and not what the attempt before it has said
     assert failed.log == tmp_path / "tests.agents.tiny-TinyImages-v0" / "ppo-curl" / "seed-0.log"
     said = json.loads(failed.failure.read_text())
     assert (said["arm"], said["seed"], said["exit_status"]) == ("curl", 0, 1)
@@ -84,6 +92,44 @@ def test_a_failure_stops_no_other_and_is_marked(tmp_path: Path) -> None:
     again = [Job(tiny_configuration("ppo", "none"), failed.folder)]  # the next attempt takes the mark away
     run_stand_ins(again, 1)
     assert again[0].state == "finished" and not failed.failure.exists()
+
+
+def test_one_that_cannot_start_stops_no_other(tmp_path: Path) -> None:
+    """Where its log should be is a folder, or a file where its arm's folder should be, which leaves no place for the mark."""
+    jobs = make_jobs(tmp_path, ["none", "aug"], (0, 1))
+    log, arm = jobs[2].log, jobs[1].folder.path.parent
+    log.mkdir(parents=True)
+    arm.touch()
+    assert run_stand_ins(jobs, 3)
+    assert [job.state for job in jobs] == ["finished", "failed", "failed", "failed"]
+    sentence = "cannot be read or written ({}): choose another place, or mend this one."
+    assert jobs[2].problem == f"{log} {sentence.format('Is a directory')}"
+    assert json.loads(jobs[2].failure.read_text())["problem"] == jobs[2].problem
+    for job in (jobs[1], jobs[3]):
+        assert job.problem and str(arm) in job.problem and job.problem.endswith(sentence.partition(": ")[2])
+    assert arm.read_bytes() == b""
+
+
+def test_a_process_that_cannot_be_had_is_said_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("agents.jobs.start_program", start)
+    (job,) = make_jobs(tmp_path, ["none"])
+    assert run_stand_ins([job], 1)
+    assert job.state == "failed"
+    assert job.problem == "it could not be started: [Errno 11] Resource temporarily unavailable"
+
+
+def test_a_full_disk_takes_the_mark_and_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_text(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("agents.jobs.write_text", write_text)
+    jobs = make_jobs(tmp_path, ["curl", "none"], (0, 1))
+    assert run_stand_ins(jobs, 2)
+    assert [job.state for job in jobs] == ["failed", "finished", "failed", "finished"]
+    assert not jobs[0].failure.exists() and jobs[0].last_words() == "RuntimeError: out of memory"
 
 
 def interrupt(times: int, apart: float) -> None:

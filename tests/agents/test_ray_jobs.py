@@ -17,7 +17,7 @@ from agents import ray_grid
 from agents.errors import UserError
 from agents.jobs import Job, run_jobs
 from agents.machine import Machine
-from agents.ray_grid import RayGrid
+from agents.ray_grid import Course, RayGrid
 from agents.ray_jobs import run_jobs_on_ray
 from agents.ray_session import OBJECT_STORE, check_nodes, gpus_per_run, ray_session, reason
 from agents.run_folder import RunFolder
@@ -160,6 +160,21 @@ def test_what_becomes_of_runs(
     assert late.state == "failed" and "does not see /nowhere/file" in str(late.problem)
     assert late.problem == json.loads(late.failure.read_text())["problem"]
     assert not list(tmp_path.rglob(".seen-by-all-*"))
+
+
+def test_a_mark_that_cannot_be_removed_stops_no_other(tmp_path: Path) -> None:
+    """Found when the run has got its place, which it gives back."""
+    given_back: list[object] = []
+    ray = SimpleNamespace(
+        get=lambda answer: ("node", []), kill=given_back.append, exceptions=SimpleNamespace(RayError=KeyError)
+    )
+    grid = RayGrid(ray, {"num_cpus": 1}, [], MACHINE, False, "typed", None)
+    (job,) = make_jobs(tmp_path, ["none"])
+    job.failure.mkdir(parents=True)
+    course = Course(job, None, actor="actor")
+    grid._answered(course)
+    assert job.state == "failed" and job.problem is not None and job.problem.startswith(f"{job.failure} cannot be read")
+    assert given_back == ["actor"] and course.actor is None
 
 
 # agents.worker, but the first attempts of seeds 1 and 2 stand still after 64 steps, and the ids of its processes are known.

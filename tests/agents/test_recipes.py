@@ -10,7 +10,15 @@ from agents.algorithms import ALGORITHMS, CONTINUOUS_ONLY, DISCRETE_ONLY
 from agents.arms import parse_arm
 from agents.build import EXTRACTORS, STOCK_EXTRACTOR, build_callback, build_model, environment_keywords
 from agents.errors import UserError
-from agents.recipe import RECIPES, Recipe, load_recipe, read_recipe, recipe_from_dict
+from agents.recipe import (
+    FAMILY_ALGORITHM,
+    RECIPES,
+    Recipe,
+    environment_family,
+    load_recipe,
+    read_recipe,
+    recipe_from_dict,
+)
 from agents.schedules import read_value
 from cpc_rl import ContrastiveCallback, FrameStackReplayBuffer
 from cpc_rl.pretraining.extractor_choice import EXTRACTORS as OWN_EXTRACTORS
@@ -78,6 +86,14 @@ def test_recipe_survives_a_configuration_file() -> None:
         ("algorithm: ppo", "must at least say its algorithm and timesteps"),
         ("algorithm: ppo\ntimesteps: many", "should be of type int"),
         ("algorithm: ppo\ntimesteps: true", "should be of type int"),
+        ("algorithm: ppo\ntimesteps: 0", "has timesteps: 0, which must be 1 or more."),
+        ("algorithm: ppo\ntimesteps: 1\nn_envs: -1", "has n_envs: -1, which must be 1 or more."),
+        ("algorithm: ppo\ntimesteps: 1\nenvironment: {frame_skip: 0}", "under environment, has frame_skip: 0, which must"),
+        ("algorithm: ppo\ntimesteps: 1\nevaluation: {count: 0}", "under evaluation, has count: 0, which must be 1 or more."),
+        ("algorithm: ppo\ntimesteps: 1\nevaluation: {episodes: 0}", "under evaluation, has episodes: 0, which must"),
+        ("algorithm: ppo\ntimesteps: 1\nevaluation: {final_episodes: 0}", "has final_episodes: 0, which must be 1 or more."),
+        ("algorithm: ppo\ntimesteps: 1\nreward_scale: true", "should be of type float"),
+        ("algorithm: ppo\ntimesteps: 1.0", "should be of type int"),
         ("algorithm: zpo\ntimesteps: 1", "no algorithm 'zpo'"),
         ("- ppo", "must be a mapping"),
         ("algorithm: [ppo", "cannot be read"),
@@ -90,6 +106,26 @@ def test_bad_recipe(text: str, said: str, tmp_path: Path) -> None:
         read_recipe(tmp_path / "bad.yaml")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
+    text = "algorithm: ppo\ntimesteps: 1\nreward_scale: 2\nexploration_noise: 0\nevaluation: {epsilon: 0}"
+    (tmp_path / "whole.yaml").write_text(text)
+    recipe = read_recipe(tmp_path / "whole.yaml")
+    numbers = (recipe.reward_scale, recipe.exploration_noise, recipe.evaluation.epsilon)
+    assert numbers == (2.0, 0.0, 0.0) and {type(number) for number in numbers} == {float}
+
+
+@pytest.mark.parametrize(
+    "env",
+    ["ALE/Pong-v5", "MiniGrid-Empty-5x5-v0", "CarRacing-v3", "PixelCatch-v0", "procgen/maze-v0", "dm_control/walker-walk-v0"],
+)
+def test_a_module_before_an_id_changes_no_recipe(env: str) -> None:
+    family = environment_family(env)
+    assert family is not None and environment_family(f"some.module:{env}") == family
+    for name in (FAMILY_ALGORITHM[family], "a2c"):
+        assert load_recipe(f"some.module:{env}", name) == load_recipe(env, name)
+    assert environment_family(f"some.module:{IMAGES.rpartition(':')[2]}") is None
 
 
 def test_linear_schedule() -> None:

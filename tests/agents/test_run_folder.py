@@ -12,7 +12,8 @@ import yaml
 from agents.algorithms import ALGORITHMS
 from agents.configuration import RunConfiguration
 from agents.errors import UserError
-from agents.jobs import Job, check_folders
+from agents.folder_checks import check_folders
+from agents.jobs import Job
 from agents.run_folder import RunFolder
 from tests.agents.test_checkpoints import ROOT, check_whole
 from tests.agents.tiny import tiny_configuration, tiny_run
