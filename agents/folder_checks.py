@@ -61,11 +61,13 @@ def _check_run(job: Job, *, overwrite: bool) -> None:
 
 def _check_place(job: Job) -> None:
     """See that the folder, and the files beside it, can be made and written."""
-    above = next(parent for parent in job.folder.path.parents if os.path.lexists(parent))
-    if not above.is_dir():
-        raise _not_possible(errno.ENOTDIR, above)
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise _not_possible(errno.EACCES, above)
+    path = job.folder.path
+    above = next(parent for parent in path.parents if os.path.lexists(parent))
+    for place in (above, path) if os.path.lexists(path) else (above,):
+        if not place.is_dir():
+            raise _not_possible(errno.ENOTDIR, place)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise _not_possible(errno.EACCES, place)
     for file in (job.log, job.failure):
         if file.is_dir():
             raise _not_possible(errno.EISDIR, file)

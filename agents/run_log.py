@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 TRACEBACK = "Traceback (most recent call last):"
+IGNORED = "Exception ignored in"  # by a destructor at the very end, which is no reason
 WORDS = 2**16  # bytes at the end of a log: the text of an exception may hold every number of a batch
 
 
@@ -32,7 +33,11 @@ def last_words(log: Path, status: int | None, after: int = 0) -> str:
     """
     lines = [line.rstrip() for line in read_end(log, WORDS, after).replace("\r", "\n").splitlines()]
     spoken = [line for line in lines if line]
-    tracebacks = [index for index, line in enumerate(spoken) if line.endswith(TRACEBACK)]
+    tracebacks = [
+        index
+        for index, line in enumerate(spoken)
+        if line.endswith(TRACEBACK) and not (index and spoken[index - 1].startswith(IGNORED))
+    ]
     if status == 1 and tracebacks:
         exception = next((line for line in spoken[tracebacks[-1] + 1 :] if not line[0].isspace()), None)
         if exception is not None:

@@ -82,7 +82,7 @@ def games_table(runs: dict[str, list[Run]], arms: list[str]) -> str:
     references = {row.task: row for row in load_references("atari").rows}
     columns: dict[str, dict[str, float]] = {
         f"`{arm}`": {
-            game: float(np.mean([run.final["mean_return"] for run in every if run.arm == arm and run.final]))
+            game: float(np.mean([run.final["mean_return"] for run in every if run.arm == arm and run.status == "finished"]))
             for game, every in runs.items()
         }
         for arm in arms

@@ -163,7 +163,9 @@ class ContrastiveCallback(LearnCallback):
                     shared_pass=None if self._sharing is None else self._sharing.shared_pass(site, head),
                 )
             )
-        self._uncompiled = UncompiledHolders(self.model.policy, [part for each in self._injections for part in each.hooked])
+        self._uncompiled = UncompiledHolders(
+            self.model.policy, [part for each in self._injections for part in each.hooked], alive
+        )
         self._restore(stored)
         # Of this model's parts, and not of those that the same callback may have on another model later.
         heads, injections, windows, augmentation = self.heads, self._injections, self._windows, self._augmentation

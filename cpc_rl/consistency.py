@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.accumulation import accumulates
+from cpc_rl.compiled import UncompiledHolders
 from cpc_rl.guard import Guard
 from cpc_rl.head import has_gradient, own_randomness
 from cpc_rl.image_extractor import ImageExtractor
@@ -36,6 +37,7 @@ class ConsistencyInjection:
         self.policy, self.guard, self.alive, self.weight = policy, guard, alive, weight
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self._handles: list[RemovableHandle] = []
+        self._uncompiled = UncompiledHolders(policy, [_extractor(policy)], alive)
         self._minibatch: Tensor | None = None
         self._additions: dict[nn.Parameter, Tensor] | None = None
 
@@ -43,6 +45,7 @@ class ConsistencyInjection:
         """Put the hooks in place; once, however often it is called."""
         if self._handles:
             return
+        self._uncompiled.attach()
         self._handles.append(_extractor(self.policy).register_forward_pre_hook(ModuleHook(self._keep), with_kwargs=True))
         on_gradient = weak_hook(self._on_gradient)
         self._handles += [p.register_hook(partial(on_gradient, p)) for p in self.parameters]
@@ -53,6 +56,7 @@ class ConsistencyInjection:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._uncompiled.detach()
         self._minibatch = self._additions = None
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:

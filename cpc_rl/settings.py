@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
 
 from cpc_rl.attachment import Site, is_trpo
 from cpc_rl.balance import Balance, Coefficient
@@ -110,7 +111,7 @@ class HeadSettings:
         seed = self.first_seed(model)
         separate = self.gradient == "separate" or is_trpo(model)
         parameter = next(site.encoder.parameters())
-        # Features of half precision come as float32; and torch's default may have changed since the policy was made.
+        # Features of half precision come as float32.
         dtype = parameter.dtype if parameter.dtype == torch.float64 else torch.float32
         coef: Coefficient = 1.0 if separate and isinstance(self.coef, str) else self.coef
         terms = {}
@@ -118,7 +119,8 @@ class HeadSettings:
             # Building the head draws its first weights: not from the generators that the agent draws from.
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(seed + number + 100 * place)
-                objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(parameter.device, dtype)
+                objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(parameter.device)
+            _put_in(objective, dtype)
             terms[name] = Term(objective, Balance(coef, self.gradient_ratio), self.weights[name])
         return Head(terms, site.encoder, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
 
@@ -136,6 +138,14 @@ class HeadSettings:
             "learning_rate": self.learning_rate,
         }
         return json.dumps(content, default=stable_text, sort_keys=True)
+
+
+def _put_in(objective: nn.Module, dtype: torch.dtype) -> None:
+    """What is of torch's default type, which may be another since the policy was made; copies of the encoder keep theirs."""
+    default = torch.get_default_dtype()
+    for tensor in (*objective.parameters(), *objective.buffers()):
+        if tensor.dtype == default != dtype:
+            tensor.data = tensor.data.to(dtype)
 
 
 def _copied(keywords: Any) -> Any:

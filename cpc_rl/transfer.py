@@ -14,7 +14,7 @@ from cpc_rl.checks import check_number
 from cpc_rl.compiled import UncompiledHolders
 from cpc_rl.head import Head
 from cpc_rl.learn_callback import LearnCallback
-from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps
+from cpc_rl.transfer_hooks import Freeze, ScaledAssignments, ScaledSteps, StillCheck
 
 Train = Literal["fine-tune", "frozen"]
 
@@ -68,6 +68,7 @@ class TransferCallback(LearnCallback):
         self._was_frozen = False
         self._freeze: Freeze | None = None
         self._uncompiled: UncompiledHolders | None = None
+        self._check: StillCheck | None = None
         self._scaled: list[ScaledSteps] = []
         self._assignments: ScaledAssignments | None = None
         self._sites: list[Site] = []
@@ -95,7 +96,10 @@ class TransferCallback(LearnCallback):
         self._sites = find_sites(self.model)
         extractors = [part for site in self._sites for part in (site.extractor, *site.encoder.extractors.values())]
         self._freeze = Freeze(extractors, alive)
-        self._uncompiled = UncompiledHolders(self.model.policy, extractors)
+        # An actor's is given the critic's values where they are tied.
+        still = [site.extractor for site in self._sites if site.role != "actor"]
+        self._check = StillCheck(p for extractor in still for p in extractor.parameters())
+        self._uncompiled = UncompiledHolders(self.model.policy, extractors, alive)
         self._targets = followed_extractors(self.model.policy, target_extractors(self.model))
         if is_trpo(self.model) and self.lr_scale != 1:
             self._assignments = ScaledAssignments([site.extractor for site in self._sites], self.lr_scale, alive)
@@ -116,15 +120,18 @@ class TransferCallback(LearnCallback):
     def _on_rollout_start(self) -> None:
         # Like a head's, hooks on modules stand only while train() runs, so that an exception in the env leaves none.
         self._detach_from_modules()
+        self._warn_if_moved()
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        assert self._freeze is not None and self._uncompiled is not None
+        assert self._freeze is not None
+        assert self._uncompiled is not None and self._check is not None
         if self.frozen:
             self._uncompiled.attach()
             self._freeze.attach()
+            self._check.begin(getattr(self.model, "_n_updates", 0))
             return
         if self._assignments is not None:
             self._assignments.attach()
@@ -134,6 +141,16 @@ class TransferCallback(LearnCallback):
 
     def _on_training_end(self) -> None:
         self._detach()
+        self._warn_if_moved()
+
+    def _warn_if_moved(self) -> None:
+        if self._check is not None and self._check.end(getattr(self.model, "_n_updates", 0)):
+            warnings.warn(
+                "The encoder moved although it is frozen: what calls it was compiled before, in a way that cannot be told, "
+                "and that graph knows nothing of it. Compile the extractor alone, by features_extractor.compile(), or begin "
+                "anew without torch.compile.",
+                stacklevel=2,
+            )
 
     def _detach_from_modules(self) -> None:
         if self._assignments is not None:

@@ -60,6 +60,37 @@ class Freeze:
         return attached
 
 
+class StillCheck:
+    """
+    Whether what is frozen stays as it is in the first update. A graph that ``torch.compile`` made of what calls an extractor
+    knows nothing of hooks on it, and not every such graph can be found.
+
+    :param parameters: that are not to move
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self._before: list[Tensor] = []
+        self._updates: int | None = None
+        self._done = False
+
+    def begin(self, updates: int) -> None:
+        """:param updates: that the agent has made"""
+        if not self._done:
+            self._updates, self._before = updates, [p.detach().clone() for p in self.parameters]
+
+    def end(self, updates: int) -> bool:
+        """
+        :param updates: that the agent has made by now
+        :return: whether something moved; this is looked at once
+        """
+        if self._done or self._updates is None or updates == self._updates:
+            return False
+        moved = not all(torch.equal(p, before) for p, before in zip(self.parameters, self._before, strict=True))
+        self._done, self._before = True, []
+        return moved
+
+
 class ScaledSteps:
     """
     Multiplies what each step of an optimiser adds to some of its parameters.

@@ -1,8 +1,10 @@
 """One encoder for actor and critic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site, choose_sites
@@ -25,7 +27,7 @@ class Tie:
     """
 
     def __init__(self, actor: nn.Module, critic: nn.Module, alive: Callable[[], bool]) -> None:
-        self.actor, self.alive = actor, alive
+        self.actor, self.critic, self.alive = actor, critic, alive
         self.pairs = list(zip(actor.parameters(), critic.parameters(), strict=False))
         if [p.shape for p in actor.parameters()] != [p.shape for p in critic.parameters()]:
             raise ValueError(
@@ -47,24 +49,42 @@ class Tie:
             statistics.data = of_critic.data
         self.held = True
         if not self._handles:
-            loading = ModuleHook(lambda *given: self.detach())
             self._handles = [
                 ends_itself(self.actor, self.alive, self.detach),
-                self.actor.register_load_state_dict_pre_hook(loading),
+                self.actor.register_load_state_dict_pre_hook(ModuleHook(self._note_loading)),
             ]
 
     def detach(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._untie()
+
+    def _untie(self) -> None:
         if not self.held:
             return
         for (mine, theirs), trained in zip(self.pairs, self.trained, strict=True):
-            mine.data = theirs.data.clone()
             mine.requires_grad_(trained)
+            _part(mine, theirs)
         for statistics, of_critic in self.buffers:
-            statistics.data = of_critic.data.clone()
+            _part(statistics, of_critic)
         self.held = False
+
+    def _note_loading(self, actor: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+        """Weights that the actor is given are its own, unless the critic is given the same with them."""
+        given = prefix.replace("actor", "critic", 1)
+        for name, present in self.critic.state_dict().items():
+            mine = state_dict.get(prefix + name)
+            theirs = present if given == prefix else state_dict.get(given + name, present)
+            if mine is not None and not torch.equal(mine.to(theirs.device), theirs):
+                self._untie()
+                return
+
+
+def _part(mine: Tensor, theirs: Tensor) -> None:
+    """A copy in place of memory that is shared; what was given memory of its own meanwhile keeps it."""
+    if mine.data_ptr() == theirs.data_ptr():
+        mine.data = theirs.data.clone()
 
 
 def tie_encoders(sites: list[Site], alive: Callable[[], bool]) -> Tie:

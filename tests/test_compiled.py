@@ -1,15 +1,19 @@
 """What torch.compile made before hooks were put in place: heads and frozen encoders are the same with it and without."""
 
 import copy
+import functools
 import pickle
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticCnnPolicy
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from cpc_rl import (
+    AugmentationCallback,
     ContrastiveCallback,
     DataEfficientExtractor,
     DrQExtractor,
@@ -124,3 +128,85 @@ def test_of_several_objectives_the_one_without_a_say_is_named():
     model.policy.features_extractor.cnn.requires_grad_(False)
     with pytest.warns(UserWarning, match="^stdim had no say in this learn.*Give coef a number"):
         model.learn(64, callback=ContrastiveCallback({"curl": 1, "stdim": 1}, batch_size=4))
+
+
+def test_a_wrapper_of_ones_own_around_a_graph_stays_in_its_place():
+    """It bears the graph's attributes, which functools.wraps copies."""
+    for callback in (ContrastiveCallback("cpc", batch_size=4), TransferCallback("frozen")):
+        model = make_model("PPO")
+        compiled = torch.compile(model.policy.evaluate_actions, backend="eager")
+        calls = []
+
+        @functools.wraps(compiled)
+        def wrapper(*args, compiled=compiled, calls=calls):
+            calls.append(1)
+            return compiled(*args)
+
+        model.policy.evaluate_actions = wrapper
+        model.learn(64, callback=callback)
+        assert len(calls) == 8
+
+
+def interrupted(name, what, callback):
+    """A compiled model, after Ctrl-C within its update."""
+    torch._dynamo.reset()
+    model = compiled_model(name, what)
+    made, steps = graphs(model), []
+    optimizer = model.policy.optimizer if name == "PPO" else model.critic.optimizer
+
+    def interrupt(*_):
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    handle = optimizer.register_step_post_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(64, callback=callback)
+    handle.remove()
+    assert graphs(model) != made
+    return model, made
+
+
+@pytest.mark.parametrize(("name", "what"), [("PPO", "method"), ("SAC", "networks")])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_after_an_interrupted_update_the_graphs_come_back(name, what, frozen):
+    callback = TransferCallback("frozen") if frozen else ContrastiveCallback("cpc", batch_size=4)
+    model, made = interrupted(name, what, callback)
+    model.learn(64)
+    assert graphs(model) == made and hooks_left(model) == 0
+
+
+def test_what_was_put_in_a_graphs_place_meanwhile_stays():
+    model, _ = interrupted("PPO", "method", ContrastiveCallback("cpc", batch_size=4))
+    calls, method = [], type(model.policy).evaluate_actions
+    model.policy.evaluate_actions = lambda *args: (calls.append(1), method(model.policy, *args))[1]
+    model.learn(64, callback=ContrastiveCallback("cpc", batch_size=4))
+    assert len(calls) == 8
+
+
+@pytest.mark.parametrize("start", [None, 100_000])
+def test_augmentation_terms_are_the_same_under_a_compiled_method(start):
+    models = []
+    for what in ("nothing", "method", "no callback"):
+        torch._dynamo.reset()
+        kwargs = {"features_extractor_class": NatureExtractor, "features_extractor_kwargs": {"augment": "random_shift"}}
+        model = compiled_model("PPO", what, 64, policy_kwargs=kwargs)
+        callback = AugmentationCallback(weight=1.0) if start is None else ContrastiveCallback("cpc", start=start, batch_size=4)
+        models.append(model.learn(64, callback=None if what == "no callback" else callback))
+    assert same_parameters(*models[:2]) and not same_parameters(*models[1:])
+
+
+class Decorated(ActorCriticCnnPolicy):
+    """Compiled where no attribute of the policy tells."""
+
+    @torch.compile(backend="eager")
+    def evaluate_actions(self, obs, actions):
+        return super().evaluate_actions(obs, actions)
+
+
+def test_a_frozen_encoder_that_moves_all_the_same_is_told_of():
+    torch._dynamo.reset()
+    model = PPO(Decorated, make_model("PPO").env, n_steps=32, batch_size=16, n_epochs=2, seed=0)
+    model.learn(64)
+    with pytest.warns(UserWarning, match="The encoder moved although it is frozen.*features_extractor.compile"):
+        model.learn(64, callback=TransferCallback("frozen"))

@@ -87,3 +87,32 @@ def test_weights_that_are_loaded_afterwards_are_each_networks_own(name, tmp_path
     model.set_parameters(tmp_path / "best")
     assert not is_tied(model) and same_parameters(model, other)
     assert all(p.requires_grad for p in model.actor.parameters())
+
+
+class Loads(BaseCallback):
+    """Gives the policy its own weights once, in the midst of a training."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded = False
+
+    def _on_step(self):
+        return True
+
+    def _on_rollout_end(self):
+        if self.num_timesteps > 30 and not self.loaded:
+            self.loaded = True
+            extractor = self.model.actor.features_extractor
+            handle = extractor.register_load_state_dict_pre_hook(lambda *given: None)  # of somebody else
+            self.model.policy.load_state_dict(self.model.policy.state_dict())
+            handle.remove()
+
+
+@pytest.mark.parametrize("name", ["SAC", "TD3"])
+def test_a_tie_outlasts_its_own_weights(name):
+    models = []
+    for loads in (None, Loads()):
+        callbacks = [ContrastiveCallback("curl", batch_size=4, encoder="tied"), *([] if loads is None else [loads])]
+        models.append(make_model(name).learn(50, callback=callbacks))
+    assert loads.loaded and same_parameters(*models)
+    assert not any(part._load_state_dict_pre_hooks for part in models[1].policy.modules())

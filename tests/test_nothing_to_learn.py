@@ -72,7 +72,8 @@ def test_negatives_of_other_trajectories_within_the_first_one(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_steps", "horizon", "shares"), [(5, 1, True), (5, 3, False), (5, 8, False), (32, 8, True), (1, 1, False)]
+    ("n_steps", "horizon", "shares"),
+    [(5, 1, True), (5, 3, False), (5, 8, False), (11, 3, False), (12, 3, True), (32, 8, True), (1, 1, False)],
 )
 def test_a_horizon_that_short_rollouts_do_not_hold_has_passes_of_its_own(monkeypatch, n_steps, horizon, shares):
     """Windows of the agent's minibatch end with its rollout; drawn ones go on in the next, so that every offset is trained."""

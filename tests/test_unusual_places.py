@@ -297,3 +297,22 @@ def test_another_default_type_than_when_the_policy_was_made(name, objective):
         (head,) = callback.heads.values()
         assert head.steps >= 2
         assert {p.dtype for term in head.terms.values() for p in term.objective.parameters()} == {torch.float32}
+
+
+class HalfInside(NatureCNN):
+    """Convolutions whose weights are bfloat16, and features in float32."""
+
+    def __init__(self, *args, **keywords):
+        super().__init__(*args, **keywords)
+        self.cnn.to(torch.bfloat16)
+
+    def forward(self, observations):
+        return self.linear(self.cnn(observations.bfloat16()).float())
+
+
+@pytest.mark.parametrize("objective", ["curl", "atc", "cpc"])
+def test_layers_in_half_precision(objective):
+    model = make_model("PPO", policy_kwargs={"features_extractor_class": HalfInside, "ortho_init": False})
+    callback = ContrastiveCallback(objective, batch_size=4)
+    model.learn(64, callback=callback)
+    assert callback.heads["shared"].steps >= 2

@@ -37,7 +37,7 @@ def read_evaluations(folder: Path) -> list[Run]:
     """
     runs: list[Run] = []
     env = folder.resolve().name  # of "." too
-    for place in sorted({file.parent for file in folder.glob(f"*/**/{FILE}") if not (file.parent / "config.yaml").exists()}):
+    for place in sorted({file.parent for file in folder.glob(f"*/**/{FILE}") if not _in_own_run(file, folder)}):
         arm_folder, *between = place.relative_to(folder).parts
         algorithm, arm = split_name(arm_folder)
         algorithm = algorithm or next((name for name in between if name.lower() in ALGORITHMS), UNNAMED)
@@ -50,6 +50,12 @@ def read_evaluations(folder: Path) -> list[Run]:
         run = Run(place, env, algorithm, arm, seed, "finished", rows=rows, final=rows[-1], own_final=False)
         runs.append(checked_run(run))
     return runs
+
+
+def _in_own_run(file: Path, folder: Path) -> bool:
+    """Whether ``train_agent.py`` wrote the run down, in this file's folder or above."""
+    between = [parent for parent in file.parents if parent.is_relative_to(folder) and parent != folder]
+    return any((parent / "config.yaml").exists() for parent in between)
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from cpc_rl.evaluation.arm_names import arm_order
 from cpc_rl.evaluation.eval_logs import holds_evaluations, read_evaluations
-from cpc_rl.evaluation.table import Run, read_runs
+from cpc_rl.evaluation.table import Run, Status, check_once, names_its_run, read_runs
 from cpc_rl.evaluation.tidy_table import COLUMNS, is_table, read_table
+
+REACHED: tuple[Status, ...] = ("failed", "unfinished", "finished")
 
 
 def find_sources(path: Path) -> list[Path]:
@@ -25,7 +27,7 @@ def find_sources(path: Path) -> list[Path]:
     found = {file.parents[2] for file in path.glob("*/*/seed-*/config.yaml")}
     found |= {child for child in path.glob("*") if holds_evaluations(child)}
     if len(found) > 1:  # a report of several names also those where every run failed; beside a single one it would be no other
-        found |= {file.parents[1] for file in path.glob("*/*/seed-*.failed")}
+        found |= {file.parents[1] for file in path.glob("*/*/seed-*.failed") if names_its_run(file)}
     found = found or {file for file in path.glob("*.csv") if is_table(file)}
     if not found:
         raise ValueError(
@@ -41,7 +43,7 @@ def read_source(path: Path) -> list[Run]:
     All runs of one table, or of one environment's folder: those of ``train_agent.py`` and those that ``EvalCallback`` alone
     wrote down.
 
-    :raises ValueError: there are none, or a file of theirs cannot be read
+    :raises ValueError: there are none, a file of theirs cannot be read, or two of them are the same run
     """
     if path.is_file():
         runs = read_table(path)
@@ -50,7 +52,9 @@ def read_source(path: Path) -> list[Run]:
         return runs
     logged = read_evaluations(path)
     own = any(True for _ in path.glob("*/seed-*/config.yaml")) or any(True for _ in path.glob("*/seed-*.failed"))
-    return _in_order((read_runs(path) if own or not logged else []) + logged)
+    runs = read_runs(path) if own or not logged else []
+    check_once([*(run for run in runs if run.settings), *logged])  # those without a configuration are marks alone
+    return _in_order(runs + logged)
 
 
 def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -> dict[str, list[Run]]:
@@ -69,6 +73,10 @@ def read_sources(sources: Iterable[Path], arms: Collection[str] | None = None) -
         for env, runs in _by_environment(source).items():
             environments[env] = _together(environments.get(env, []), runs)
     check_arms([run for runs in environments.values() for run in runs], arms)
+    failed = [env for env, runs in environments.items() if all(run.status == "failed" for run in runs)]
+    for env in failed:  # it is named in a report of its arms, and is no reason against one of others
+        if arms is not None and not any(run.arm in arms for run in environments[env]):
+            del environments[env]
     return {env: keep_arms(_in_order(runs), arms, env) for env, runs in environments.items()}
 
 
@@ -91,13 +99,14 @@ def _by_environment(source: Path) -> dict[str, list[Run]]:
 
 
 def _together(runs: list[Run], more: list[Run]) -> list[Run]:
-    # An attempt that failed on one machine is none where another machine's came to its end.
-    done = {run.key for run in (*runs, *more) if run.status == "finished"}
-    runs, more = ([run for run in some if run.status != "failed" or run.key not in done] for some in (runs, more))
     kept = {run.key: run for run in runs}
     for again in more:
         run = kept.get(again.key)
         if run is None:
+            continue
+        if run.from_table == again.from_table and {run.status, again.status} != {"finished"}:
+            # An attempt that did not come to its end on one machine is none beside another machine's.
+            kept[run.key] = max(run, again, key=lambda each: REACHED.index(each.status))
             continue
         if run.from_table == again.from_table:
             raise ValueError(

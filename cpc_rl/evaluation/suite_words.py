@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from cpc_rl.evaluation.cells import interval_text, table
 from cpc_rl.evaluation.pairs import MEASURES, SIGNIFICANT, names_for
 from cpc_rl.evaluation.references import References
+from cpc_rl.evaluation.run_words import ends_in_words, unknown_in_words
 from cpc_rl.evaluation.suite_comparison import SUITE_STATISTICS, SuiteComparison
 from cpc_rl.evaluation.suite_tables import final_table, return_table, steps_table
 from cpc_rl.evaluation.table import Run, different_settings
-from cpc_rl.evaluation.words import ends_in_words, pair_table, pairs_in_words, unknown_in_words
+from cpc_rl.evaluation.words import pair_table, pairs_in_words
 
 SCORES = {"area": "mean score over the training", "final": "final score on unseen episodes"}
 STATISTIC_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}

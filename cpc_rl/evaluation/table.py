@@ -112,8 +112,16 @@ def read_runs(folder: Path) -> list[Run]:
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
     runs = sorted(found.values(), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
-    check_once(run for run in runs if (run.folder / "config.yaml").is_file())
+    check_once(run for run in runs if run.settings)
     return runs
+
+
+def names_its_run(marker: Path) -> bool:
+    """Whether the mark of a run that failed can be read; a full disk may have left an empty one."""
+    try:
+        return bool(_read_json(marker).get("env"))
+    except ValueError:
+        return False
 
 
 def different_settings(runs: Sequence[Run]) -> dict[str, list[str]]:

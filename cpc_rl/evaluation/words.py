@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from cpc_rl.evaluation.arm_names import split_encoder
-from cpc_rl.evaluation.cells import digits, interval_text, span_text, table
+from cpc_rl.evaluation.cells import digits, interval_text, table
 from cpc_rl.evaluation.comparison import STATISTICS, ArmSummary, Comparison
 from cpc_rl.evaluation.pairs import MEASURES, Pair, names_for
+from cpc_rl.evaluation.run_words import ends_in_words, unknown_in_words
 from cpc_rl.evaluation.table import Run, different_settings
 
-SAME_LENGTH = 1.05  # a last rollout may go on beyond what was asked for
 HINT = "no evidence of a difference (too few seeds, or too scattered, for the permutation test)"
 
 HOW_TO_READ = """\
@@ -185,59 +185,6 @@ def _axes_in_words(comparison: Comparison, algorithm: str, threshold: float | No
     whose = "plain training" if any(arm.arm == "none" for arm in arms) else f"`{arms[0].label}`"
     chosen = f"nine tenths of {whose}'s way from first to last evaluation"
     return [*lines, f"- Threshold{of}: {digits(threshold)}, {'as asked for' if comparison.threshold_given else chosen}."]
-
-
-def ends_in_words(runs: Sequence[Run], where: str = "") -> list[str]:
-    """
-    That finished runs of an algorithm were not trained for equally long, as nearly as rollouts allow; nothing if they were.
-
-    :param where: what to say of their environment, if several are reported
-    """
-    lines = []
-    finished = [run for run in runs if run.status == "finished"]
-    for algorithm in dict.fromkeys(run.algorithm for run in finished):
-        ends: dict[str, list[float]] = {}
-        for run in finished:
-            if run.algorithm == algorithm:
-                ends.setdefault(run.arm, []).append(run.rows[-1]["timesteps"])
-        steps = [end for each in ends.values() for end in each]
-        if max(steps) > SAME_LENGTH * min(steps):
-            spans = (f"`{arm}` at {span_text(min(each), max(each))}" for arm, each in ends.items())
-            lines.append(
-                f"- **Runs of `{algorithm}`{where} end at different steps**: {', '.join(spans)}. Final returns are those of "
-                "trainings of other lengths."
-            )
-    return lines
-
-
-def unknown_in_words(runs: Sequence[Run]) -> list[str]:
-    """What is not known of runs that ``EvalCallback`` alone wrote down, or a table; nothing if there are none."""
-    lines = []
-    logs = [run for run in runs if not run.own_final]
-    if logs:
-        lines.append(
-            f"- {_who(logs, runs)} known by `EvalCallback`'s `evaluations.npz` alone: their last evaluation counts as final, "
-            "also of a run that was cut; they have no wall time, and whether they differ in more than arm and seed is not "
-            "known."
-        )
-    tables = [run for run in runs if run.from_table]
-    if tables:
-        names = ", ".join(dict.fromkeys(f"`{run.folder.name}`" for run in tables))
-        lines.append(
-            f"- {_who(tables, runs)} known by tables alone ({names}), which do not say whether "
-            "they differ in more than arm and seed."
-        )
-    doubles = [run for run in runs if run.also_in]
-    if doubles:
-        names = ", ".join(dict.fromkeys(f"`{place.name}`" for run in doubles for place in run.also_in))
-        lines.append(f"- {_who(doubles, runs)} in {names} as well, and counted once, as their own folders have them.")
-    return lines
-
-
-def _who(some: Sequence[Run], runs: Sequence[Run]) -> str:
-    if len(some) == len(runs):
-        return "All runs are"
-    return f"{len(some)} of {len(runs)} runs are"
 
 
 def _arm_row(arm: ArmSummary, threshold: bool) -> list[str]:

@@ -11,7 +11,7 @@ from cpc_rl.evaluation.cells import digits, number
 from cpc_rl.evaluation.cli_report import ReportArguments, run
 from cpc_rl.evaluation.pairs import hold_against
 from cpc_rl.evaluation.report import write_report
-from cpc_rl.evaluation.sources import find_sources, read_sources
+from cpc_rl.evaluation.sources import find_sources, read_source, read_sources
 from cpc_rl.evaluation.table import read_runs
 from cpc_rl.evaluation.tidy_table import read_table
 from cpc_rl.evaluation.words import sentence
@@ -65,6 +65,32 @@ def test_an_attempt_that_failed_elsewhere_is_none_beside_the_run(tmp_path: Path)
     for places in ("ab", "ba"):
         (runs,) = read_sources([tmp_path / name / ENV for name in places]).values()
         assert [each.status for each in runs] == ["finished"] * 8
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    (runs,) = read_sources([tmp_path / name / ENV for name in "ac"]).values()  # failed on two machines: once
+    assert [(each.arm, each.seed, each.status) for each in runs] == [("cpc", 1, "failed")]
+
+
+def test_a_run_that_failed_since_is_not_replaced_by_an_older_table(tmp_path: Path) -> None:
+    folder = make_arms(tmp_path)
+    write_report(folder, tmp_path / "older", repetitions=10)
+    shutil.rmtree(folder / "ppo-cpc" / "seed-1")
+    said = {"env": ENV, "algorithm": "ppo", "arm": "cpc", "seed": 1, "problem": "out of memory"}
+    (folder / "ppo-cpc" / "seed-1.failed").write_text(json.dumps(said))
+    (runs,) = read_sources([tmp_path / "older" / "runs.csv", folder]).values()
+    assert [each.seed for each in runs if each.arm == "cpc" and each.status == "finished"] == [0, 2, 3]
+    assert [each.problem for each in runs if each.status == "failed"] == ["out of memory"]
+
+
+def test_the_log_of_an_eval_callback_is_no_second_run(tmp_path: Path) -> None:
+    folder = make_arms(tmp_path)
+    logged = {"timesteps": np.array([0, 1000]), "results": np.zeros((2, 5)), "ep_lengths": np.ones((2, 5))}
+    (folder / "ppo-cpc" / "seed-0" / "eval").mkdir()
+    np.savez(folder / "ppo-cpc" / "seed-0" / "eval" / "evaluations.npz", **logged)
+    assert len(read_source(folder)) == 8
+    (folder / "ppo-cpc" / "log-0").mkdir()
+    np.savez(folder / "ppo-cpc" / "log-0" / "evaluations.npz", **logged)
+    with pytest.raises(ValueError, match=r"Both .*seed-0 and .*log-0 hold ppo-cpc with seed 0"):
+        read_source(folder)
 
 
 def test_an_environment_whose_runs_all_failed_is_in_the_report_of_several(
@@ -80,6 +106,13 @@ def test_an_environment_whose_runs_all_failed_is_in_the_report_of_several(
     run(ReportArguments((tmp_path,), normalise="atari", repetitions=10))
     text = (tmp_path / "report" / "report.md").read_text()
     assert "- **failed, in no figure**: ALE/Assault-v5, `ppo-none` seed 0, no evaluation: no room" in text
+    assert set(read_sources(find_sources(tmp_path), ("none",))) == {f"ALE/{game}-v5" for game in ("Assault", "Boxing", "Pong")}
+    make_run(tmp_path, "cpc", 0, [0.0, 1.0], final=1.0, env="ALE/Pong-v5")
+    make_run(tmp_path, "cpc", 0, [0.0, 1.0], final=1.0, env="ALE/Boxing-v5")
+    assert set(read_sources(find_sources(tmp_path), ("cpc",))) == {"ALE/Boxing-v5", "ALE/Pong-v5"}
+    marker.with_name("seed-1.failed").write_text("")  # left by a full disk
+    marker.unlink()
+    assert [place.name for place in find_sources(tmp_path)] == ["ALE-Boxing-v5", "ALE-Pong-v5"]
     shutil.rmtree(tmp_path / "ALE-Boxing-v5")
     assert find_sources(tmp_path) == [tmp_path / "ALE-Pong-v5"]  # a report of its own, which needs no reference scores
 
@@ -93,6 +126,7 @@ def test_trainings_of_other_lengths_are_told_of_tables_too(tmp_path: Path) -> No
         text = (tmp_path / name / "report.md").read_text()
         assert "- **Runs of `ppo` end at different steps**: `none` at 1,000, `cpc` at 5,000." in text
     make_arms(tmp_path / "alike")
+    make_arm(tmp_path / "alike", "curl", ENDS, every=104)  # a last rollout beyond what was asked for
     write_report(tmp_path / "alike" / ENV, repetitions=10)
     assert "end at different steps" not in (tmp_path / "alike" / ENV / "report" / "report.md").read_text()
 
