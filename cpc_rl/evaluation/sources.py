@@ -104,7 +104,7 @@ def _together(runs: list[Run], more: list[Run]) -> list[Run]:
         run = kept.get(again.key)
         if run is None:
             continue
-        if run.from_table == again.from_table and {run.status, again.status} != {"finished"}:
+        if run.from_table == again.from_table and not (run.final and again.final):
             # An attempt that did not come to its end on one machine is none beside another machine's.
             kept[run.key] = max(run, again, key=lambda each: REACHED.index(each.status))
             continue

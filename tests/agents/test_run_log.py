@@ -34,6 +34,7 @@ NUMBERS = 768 * "        [nan, nan, nan],\n"  # more than is looked at while a r
         (CHAINED + NUMBERS, 1, EXCEPTION),
         (CHAINED, 2, "[nan, nan, nan]], grad_fn=<SubBackward0>)"),
         (CHAINED, None, "[nan, nan, nan]], grad_fn=<SubBackward0>)"),
+        (CHAINED + "Exception ignored in: <function f>\nTraceback (most recent call last):\nTypeError: late\n", 1, EXCEPTION),
         ("one\n  two \r\n\n", 1, "two"),
         ("Traceback (most recent call last):\n  File cut off", 1, "File cut off"),
         ("", 1, ""),

@@ -65,6 +65,12 @@ def test_an_attempt_that_failed_elsewhere_is_none_beside_the_run(tmp_path: Path)
     for places in ("ab", "ba"):
         (runs,) = read_sources([tmp_path / name / ENV for name in places]).values()
         assert [each.status for each in runs] == ["finished"] * 8
+    make_arm(tmp_path / "d", "cpc", [1.0, float("nan")])  # a training that lost its way did come to its end
+    with pytest.raises(ValueError, match=r"Both .* and .* hold ppo-cpc with seed 0"):
+        read_sources([tmp_path / name / ENV for name in "bd"])
+    shutil.rmtree(tmp_path / "d" / ENV / "ppo-cpc" / "seed-0")
+    with pytest.raises(ValueError, match=r"Both .* and .* hold ppo-cpc with seed 1"):
+        read_sources([tmp_path / name / ENV for name in "bd"])
     shutil.copytree(tmp_path / "a", tmp_path / "c")
     (runs,) = read_sources([tmp_path / name / ENV for name in "ac"]).values()  # failed on two machines: once
     assert [(each.arm, each.seed, each.status) for each in runs] == [("cpc", 1, "failed")]
