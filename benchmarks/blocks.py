@@ -12,26 +12,25 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.two_by_two import Block, effect
-from cpc_rl.evaluation.arms import group_arms
+from benchmarks.two_by_two import effect
+from cpc_rl.evaluation.arms import ArmRuns, group_arms
 from cpc_rl.evaluation.cells import digits, table
 from cpc_rl.evaluation.pairs import MEASURES, measured
 from cpc_rl.evaluation.sources import read_source
 
 
-def block(source: Path, arm: str, over: str, measure: str) -> Block:
+def read_arms(source: Path, arm: str, over: str) -> tuple[ArmRuns, ArmRuns]:
     """
-    What the finished runs of two arms reached.
+    The finished runs of two arms.
 
     :param source: one set of runs: an environment's folder, or a table
-    :param measure: of :data:`~cpc_rl.evaluation.pairs.MEASURES`
     :raises ValueError: an arm has no finished run there
     """
     arms = {each.arm: each for each in group_arms([run for run in read_source(source) if run.arm in (arm, over)])}
     missing = [name for name in (arm, over) if name not in arms or not arms[name].runs]
     if missing:
         raise ValueError(f"{source} has no finished run of {', '.join(missing)}.")
-    return measured(arms[arm], measure)[:, 0], measured(arms[over], measure)[:, 0]
+    return arms[arm], arms[over]
 
 
 def main() -> None:
@@ -40,12 +39,13 @@ def main() -> None:
     parser.add_argument("--arm", default="cpc")
     parser.add_argument("--over", default="none")
     arguments = parser.parse_args()
+    try:
+        sets = [read_arms(source, arguments.arm, arguments.over) for source in arguments.sources]
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     rows, figures = [], {}
     for measure, words in MEASURES.items():
-        try:
-            blocks = [block(source, arguments.arm, arguments.over, measure) for source in arguments.sources]
-        except ValueError as error:
-            raise SystemExit(str(error)) from error
+        blocks = [(measured(mine, measure)[:, 0], measured(theirs, measure)[:, 0]) for mine, theirs in sets]
         found = effect(blocks)
         each = ", ".join(digits(float(mine.mean() - theirs.mean()), sign="+") for mine, theirs in blocks)
         counts = ", ".join(f"{len(mine)} and {len(theirs)}" for mine, theirs in blocks)

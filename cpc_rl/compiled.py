@@ -26,7 +26,13 @@ class UncompiledHolders:
     """
 
     def __init__(self, policy: nn.Module, hooked: Iterable[nn.Module], alive: Callable[[], bool]) -> None:
-        self.policy, self.hooked, self.alive = policy, set(hooked), alive
+        self.hooked, self.alive = set(hooked), alive
+        # Once: an off-policy algorithm comes by at every step.
+        self._holders = [
+            module
+            for module in policy.modules()
+            if any(part in self.hooked for part in module.modules() if part is not module)
+        ]
         self._put_away: list[tuple[nn.Module, str, Any, Any]] = []  # whose, what, the graph, and what is there in its place
         self._handles: dict[nn.Module, RemovableHandle] = {}
 
@@ -34,15 +40,14 @@ class UncompiledHolders:
         """Put the graphs away; once, however often it is called."""
         if self._put_away:
             return
-        for module in self.policy.modules():
+        for module in self._holders:
             # Past the module's own __setattr__: what torch.compile(module) gives hands attributes on to what it wraps.
             own = vars(module)
             plain: dict[str, Any] = {name: value.__wrapped__ for name, value in own.items() if is_graph(value)}
             if own.get(CALL) is not None:
                 plain[CALL] = None
-            if plain and any(part in self.hooked for part in module.modules() if part is not module):
-                self._put_away += [(module, name, own[name], value) for name, value in plain.items()]
-                own.update(plain)
+            self._put_away += [(module, name, own[name], value) for name, value in plain.items()]
+            own.update(plain)
         if self._put_away:
             self._handles = {part: ends_itself(part, self.alive, partial(self._bring_back, part)) for part in self.hooked}
 

@@ -131,7 +131,8 @@ class TransferCallback(LearnCallback):
         if self.frozen:
             self._uncompiled.attach()
             self._freeze.attach()
-            self._check.begin(getattr(self.model, "_n_updates", 0))
+            if self.num_timesteps > getattr(self.model, "learning_starts", -1):  # an update comes: not at each step before it
+                self._check.begin(getattr(self.model, "_n_updates", 0))
             return
         if self._assignments is not None:
             self._assignments.attach()
