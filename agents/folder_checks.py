@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.errors import UserError
+from agents.errors import Busy, UserError
 from agents.jobs import Job
 from cpc_rl.file_errors import file_error
 
@@ -49,12 +49,7 @@ def _check_run(job: Job, *, overwrite: bool) -> None:
     if overwrite:
         job.folder.check_replaceable()
         return
-    differences = job.configuration.differences(job.folder.read_configuration())
-    if differences:
-        raise UserError(
-            f"{job.folder.path} holds a run with another configuration: {differences[0]}; "
-            "--overwrite replaces it, another --log-dir keeps both."
-        )
+    job.folder.check_same(job.configuration)
     if job.folder.read_results() is not None:
         job.state = "finished"
 
@@ -82,7 +77,7 @@ def _check_free(job: Job, end: float) -> None:
     """See that no other process is at work in the folder, or wait for it until ``end``, by ``time.monotonic``."""
     try:
         job.folder.check_free()
-    except UserError:
+    except Busy:
         left = end - time.monotonic()
         if left <= 0:
             raise

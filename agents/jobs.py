@@ -3,6 +3,7 @@ Several runs at a time, each in a process of its own.
 
 A run that fails stops no other. What a run prints goes to ``seed-<n>.log`` beside its folder; if it fails, ``seed-<n>.failed``
 says so there until it is run again. A process ends when this one does, however that ends, so that the same command can go on.
+A run that another grid is at work on is left for later: it may then be finished.
 """
 
 import json
@@ -19,9 +20,10 @@ from types import FrameType
 from typing import Any, Literal
 
 from agents.configuration import RunConfiguration
+from agents.errors import Busy
 from agents.files import write_text
 from agents.machine import Machine
-from agents.processes import STOPPED, WORKER, start_program
+from agents.processes import BUSY, STOPPED, WORKER, start_program
 from agents.run_folder import RunFolder
 from agents.run_log import last_words
 from cpc_rl.file_errors import file_error
@@ -41,6 +43,7 @@ class Job:
     :param problem: why it failed, if the log does not say
     :param began: by ``time.monotonic``, when the process was started
     :param logged: bytes of the log before that
+    :param met: another process was seen at work on it
     """
 
     configuration: RunConfiguration
@@ -51,6 +54,7 @@ class Job:
     began: float = 0.0
     seconds: float = 0.0
     logged: int = 0
+    met: bool = False
 
     @property
     def name(self) -> str:
@@ -114,6 +118,8 @@ class Job:
             self.state = "stopped"
         else:
             self.state = "failed"
+            if status == BUSY:
+                return  # the folder is another grid's, and so is what becomes of the run there
             run = self.configuration
             content = {
                 "env": run.env,
@@ -161,8 +167,8 @@ def run_jobs(
         try:
             told = 0
             while running or (waiting and not interrupts):
-                while waiting and len(running) < parallel and not interrupts:
-                    job = waiting.pop(0)
+                while len(running) < parallel and not interrupts and (job := _next(waiting)):
+                    waiting.remove(job)
                     task = job.task(machine, overwrite=overwrite, command=command)
                     try:
                         job.forget()
@@ -182,12 +188,32 @@ def run_jobs(
                         del running[pid]
                         assert process.stdin is not None
                         process.stdin.close()
+                        if process.returncode == BUSY and not interrupts:
+                            job.state = "waiting"  # another grid came before it
+                            waiting.append(job)
+                            continue
                         job.end(process.returncode, stopping=bool(interrupts))
                 watch(jobs)
                 time.sleep(PAUSE)
         finally:
             _stop([process for _, process in running.values()], at_once=True)
     return not interrupts
+
+
+def _next(waiting: Sequence[Job]) -> Job | None:
+    """The first that no other process is at work on; ``None`` as long as there is none."""
+    for job in waiting:
+        try:
+            job.folder.check_free()
+        except Busy as error:
+            if not job.met:
+                print(f"{job.name} is left for later. {error}", file=sys.stderr)
+            job.met = True
+        except OSError:
+            return job  # the run will say what it is
+        else:
+            return job
+    return None
 
 
 def _stop(processes: Sequence["subprocess.Popen[bytes]"], *, at_once: bool) -> None:

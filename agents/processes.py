@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 WORKER = (sys.executable, "-m", "agents.worker")
-STOPPED = 130
+STOPPED, BUSY = 130, 75  # of the program: the user stopped it; another process is at work in the folder
 
 
 def start_program(

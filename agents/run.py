@@ -2,7 +2,6 @@
 
 import shlex
 from contextlib import ExitStack
-from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -13,7 +12,6 @@ from agents.beginning import start_run
 from agents.build import build_callback, learn_keywords, training_callbacks
 from agents.checkpoints import list_checkpoints, load_model, read_progress, restore_randomness
 from agents.configuration import RunConfiguration
-from agents.errors import UserError
 from agents.finishing import finish_run
 from agents.logs import make_logger, restore_pending
 from agents.machine import Machine, make_evaluator, make_training_environments
@@ -44,7 +42,8 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             if overwrite:
                 folder.check_replaceable()
             else:
-                checkpoint = _resumable(configuration, folder.read_configuration(), folder)
+                folder.check_same(configuration)
+                checkpoint = next(reversed(list_checkpoints(folder.checkpoints)), None)
                 if folder.read_results() is not None:
                     print(f"The run in {folder.path} is finished; --overwrite trains it anew.")
                     return True
@@ -81,19 +80,6 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
         results = finish_run(model, configuration, folder, evaluator, machine)
         print(summarize(configuration, folder, results))
         return True
-
-
-def _resumable(configuration: RunConfiguration, existing: RunConfiguration, folder: RunFolder) -> Path | None:
-    """The newest checkpoint of the run that lies in the folder, if it has one and is the run that is wanted."""
-    differences = configuration.differences(existing)
-    if differences:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        raise UserError(
-            f"{folder.path} holds a run with another configuration: {differences[0]}{more}; "
-            "--overwrite replaces it, another --log-dir keeps both."
-        )
-    checkpoints = list_checkpoints(folder.checkpoints)
-    return checkpoints[-1] if checkpoints else None
 
 
 def _how_to_resume(folder: RunFolder, runner: RunCallback) -> str:

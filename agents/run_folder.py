@@ -12,7 +12,7 @@ from typing import IO, Any
 import yaml
 
 from agents.configuration import RunConfiguration
-from agents.errors import UserError
+from agents.errors import Busy, UserError
 from agents.files import WRITING, flush_to_disk, write_text
 
 COLUMNS = ("timesteps", "mean_return", "std_return", "episodes", "wall_seconds")
@@ -76,6 +76,20 @@ class RunFolder:
             raise UserError(f"{self.config} cannot be read: {' '.join(str(error).split())}.") from None
         return RunConfiguration.from_dict(content.get("run") if isinstance(content, dict) else None, str(self.config))
 
+    def check_same(self, configuration: RunConfiguration) -> None:
+        """
+        See that the run that lies here is a configuration's.
+
+        :raises UserError: it is another one's, or cannot be read
+        """
+        differences = configuration.differences(self.read_configuration())
+        if differences:
+            more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            raise UserError(
+                f"{self.path} holds a run with another configuration: {differences[0]}{more}; "
+                "--overwrite replaces it, another --log-dir keeps both."
+            )
+
     def check_replaceable(self) -> None:
         """
         See that what lies here is a run, even a damaged one or another version's.
@@ -107,7 +121,7 @@ class RunFolder:
         Keep other processes out until this one ends, however it ends.
 
         :param patience: seconds to wait for another one's end
-        :raises UserError: another one is at work here
+        :raises Busy: another one is at work here
         """
         if self._lock is not None:
             return
@@ -115,7 +129,7 @@ class RunFolder:
         lock = open(self.path / LOCK, "w")  # the lock lasts as long as the file is open
         try:
             self._wait_for(lock, fcntl.LOCK_EX, patience)
-        except UserError:
+        except Busy:
             lock.close()
             raise
         self._lock = lock
@@ -125,7 +139,7 @@ class RunFolder:
         See that no other process is at work here, without keeping any out or making anything.
 
         :param patience: seconds to wait for another one's end
-        :raises UserError: one is
+        :raises Busy: one is
         """
         if self._lock is not None:
             return
@@ -146,7 +160,7 @@ class RunFolder:
             except OSError:
                 if time.monotonic() >= end:
                     problem = f"Another process is training in {self.path}; wait for it, or choose another --log-dir."
-                    raise UserError(problem) from None
+                    raise Busy(problem) from None
                 time.sleep(0.2)
 
     def unlock(self) -> None:

@@ -7,14 +7,15 @@ import threading
 import traceback
 from pathlib import Path
 
-from agents.errors import UserError
+from agents.errors import Busy, UserError
+from agents.processes import BUSY, STOPPED
 
 
 def main() -> int:
     """
     Bring the run to its end.
 
-    :return: exit status: 0 finished, 1 a fault, 2 it cannot be done, 130 stopped
+    :return: exit status: 0 finished, 1 a fault, 2 it cannot be done, 75 another process is doing it, 130 stopped
     """
     task = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -34,13 +35,13 @@ def main() -> int:
             overwrite=task["overwrite"],
             command=task["command"],
         )
-        return 0 if done else 130
+        return 0 if done else STOPPED
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return BUSY if isinstance(error, Busy) else 2
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from the newest checkpoint.", file=sys.stderr)
-        return 130
+        return STOPPED
     except Exception:
         traceback.print_exc()
         return 1

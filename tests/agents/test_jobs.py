@@ -22,6 +22,7 @@ from agents.grid import run_grid
 from agents.jobs import Job, run_jobs
 from agents.live import LiveTable, steps_made
 from agents.machine import Machine
+from agents.processes import BUSY, WORKER, start_program
 from agents.run_folder import RunFolder
 from tests.agents.test_checkpoints import ROOT, check_whole
 from tests.agents.test_run_folder import snapshot
@@ -130,6 +131,52 @@ def test_a_full_disk_takes_the_mark_and_no_other_run(tmp_path: Path, monkeypatch
     assert run_stand_ins(jobs, 2)
     assert [job.state for job in jobs] == ["failed", "finished", "failed", "finished"]
     assert not jobs[0].failure.exists() and jobs[0].last_words() == "RuntimeError: out of memory"
+
+
+def test_what_another_grid_is_at_work_on_is_left_for_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not marked failed: the other one may be well. Nothing else waits for it."""
+    jobs = make_jobs(tmp_path, ["none"], (0, 1, 2))
+    other = RunFolder(jobs[0].folder.path)
+    other.lock()
+    begun: list[str] = []
+
+    def watch(jobs: Sequence[Job]) -> None:
+        begun.extend(job.name for job in jobs if job.state == "running" and job.name not in begun)
+        if jobs[2].state == "finished" and jobs[0].state == "waiting":
+            other.unlock()
+
+    assert run_stand_ins(jobs, 1, watch)
+    assert begun == ["ppo-none seed 1", "ppo-none seed 2", "ppo-none seed 0"]
+    assert {job.state for job in jobs} == {"finished"} and not any(job.failure.exists() for job in jobs)
+    said = capsys.readouterr().err
+    assert said.count("ppo-none seed 0 is left for later. Another process is training in") == 1
+
+
+def test_a_grid_that_comes_first_by_a_moment(tmp_path: Path) -> None:
+    """The folder was free when the process was started, which then finds it taken."""
+    (job,) = make_jobs(tmp_path, ["none"])
+    first = f"""
+import pathlib, sys
+came = pathlib.Path({os.fspath(tmp_path / "came")!r})
+if not came.exists():
+    came.touch()
+    sys.exit({BUSY})
+"""
+    program = (sys.executable, "-c", first + STAND_IN)
+    assert run_jobs([job], 1, MACHINE, overwrite=False, command="typed", program=program)
+    assert job.state == "finished" and not job.failure.exists()
+
+
+def test_the_real_program_says_that_another_is_at_work(tmp_path: Path) -> None:
+    (job,) = make_jobs(tmp_path, ["none"])
+    tiny_run(tmp_path, job.configuration)  # there is a run, so that the program looks
+    other = RunFolder(job.folder.path)
+    other.lock()
+    process = start_program(job.task(MACHINE, overwrite=True, command="typed"), job.log, WORKER, 1)
+    assert process.wait() == BUSY
+    job.end(BUSY, stopping=False)  # as on Ray, which does not try again
+    assert job.state == "failed" and not job.failure.exists()
+    assert job.last_words() == f"Another process is training in {other.path}; wait for it, or choose another --log-dir."
 
 
 def interrupt(times: int, apart: float) -> None:
