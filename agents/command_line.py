@@ -11,6 +11,7 @@ from typing import TypeVar
 import tyro
 
 from agents.errors import UserError
+from cpc_rl.flags import check_flags
 
 T = TypeVar("T")
 FRAME = re.compile(r"[─━│┃╭╮╰╯┌┐└┘]+")
@@ -23,10 +24,10 @@ def parse_arguments(cls: type[T], argv: Sequence[str]) -> T:
     :param cls: the dataclass; its docstring and its fields' are the help
     :raises UserError: an unknown flag, or a value of the wrong kind
     """
-    flags = [word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")]
-    twice = next((flag for flag in flags if flags.count(flag) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice} is given twice, and the first would be forgotten: give it once.")
+    try:
+        check_flags(argv)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

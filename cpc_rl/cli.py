@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from cpc_rl.file_errors import file_error
+from cpc_rl.flags import check_flags
 
 
 class Command(NamedTuple):
@@ -71,6 +72,10 @@ def _main(argv: Sequence[str] | None) -> int:
         missing = isinstance(error, ModuleNotFoundError)
         why = "is not installed" if missing else f"cannot be imported ({error})"
         return _mistake(f"{name} needs the package {error.name}, which {why}: pip install -e '.[pretrain]'.")
+    try:
+        check_flags(rest)
+    except ValueError as error:
+        return _mistake(str(error))
     arguments = tyro.cli(getattr(module, command.arguments), prog=f"cpc-rl {name}", args=rest[:-1])
     try:
         with _modules_here():

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def save_encoder(model: BaseAlgorithm, file: str | os.PathLike) -> Path:
         keywords=policy.features_extractor_kwargs,
         observation_space=policy.observation_space,
         normalize_images=bool(policy.normalize_images),
+        vec_normalize=_vec_normalize(model),
     )
 
 
@@ -70,6 +72,7 @@ def write_encoder(
     keywords: Mapping[str, Any],
     observation_space: spaces.Space,
     normalize_images: bool = True,
+    vec_normalize: bool | None = False,
 ) -> Path:
     """
     As :func:`save_encoder`, of a features extractor that belongs to no model.
@@ -79,6 +82,7 @@ def write_encoder(
     :param keywords: that the extractor was made with, besides the space
     :param observation_space: of its raw observations, channels first
     :param normalize_images: whether uint8 images are divided by 255 before they get to it
+    :param vec_normalize: whether ``VecNormalize`` normalised its images before that; ``None`` if that is not known
     :return: the path written
     """
     file = Path(file)
@@ -89,6 +93,7 @@ def write_encoder(
         "features_dim": extractor.features_dim,
         "observation_space": str(observation_space),
         "normalize_images": normalize_images,
+        "vec_normalize": vec_normalize,
     }
     # Copies, for extractors of two entries may be one module, and a file holds no tensor under two names.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in extractor.state_dict().items()}
@@ -160,6 +165,15 @@ def _load_weights(model: BaseAlgorithm, file: str | os.PathLike) -> None:
 
 def _check_pixels(model: BaseAlgorithm, file: str | os.PathLike, told: Mapping[str, Any]) -> None:
     """Weights trained on pixels of 0 to 1 fit those of 0 to 255 by shape, and give features hundreds of times too large."""
+    normalized = told.get("vec_normalize"), _vec_normalize(model)
+    if None not in normalized and normalized[0] != normalized[1]:
+        seen = ["as VecNormalize leaves them" if value else "as they are" for value in normalized]
+        warnings.warn(
+            f"The encoder in {os.fspath(file)} was trained on images {seen[0]}, but this model sees them {seen[1]}, so that "
+            "its features may be of no use: VecNormalize leaves images alone with norm_obs=False, or, of Dict observations, "
+            "with norm_obs_keys.",
+            stacklevel=4,
+        )
     theirs = _brightest(told.get("observation_space", ""), told.get("normalize_images", True))
     mine = _brightest(str(model.policy.observation_space), model.policy.normalize_images)
     if theirs is not None and mine is not None and theirs != mine:
@@ -169,6 +183,18 @@ def _check_pixels(model: BaseAlgorithm, file: str | os.PathLike, told: Mapping[s
             f"policy_kwargs=dict(normalize_images={not model.policy.normalize_images}) if its images are uint8, or take an "
             "encoder that was trained on such pixels."
         )
+
+
+def _vec_normalize(model: BaseAlgorithm) -> bool | None:
+    """Whether ``VecNormalize`` normalises any image that the model sees; ``None`` for a model without an environment."""
+    if model.get_env() is None:
+        return None
+    wrapper, space = model.get_vec_normalize_env(), model.observation_space
+    if wrapper is None or not wrapper.norm_obs:
+        return False
+    if not isinstance(space, spaces.Dict):
+        return True
+    return any(len(space[key].shape or ()) == 3 for key in wrapper.norm_obs_keys or space.keys())
 
 
 def _brightest(space: str, normalize_images: bool) -> int | None:

@@ -26,7 +26,7 @@ class TransferCallback(LearnCallback):
     has the weights.
 
     Frozen, all features extractors of the model stay the same to the bit, buffers of batch normalisations and target networks
-    included: features are detached where they leave the extractor, so that no loss reaches it, neither the agent's nor a
+    included (those that lag behind, of a model that has trained already, go on following): features are detached where they leave the extractor, so that no loss reaches it, neither the agent's nor a
     head's, the backward pass through it is spared, and its optimiser passes it by (no moments, no weight decay). Layers that
     act differently in training, such as dropout, act as in evaluation; an extractor's ``augment`` goes on. A joint head of
     :class:`cpc_rl.ContrastiveCallback` rests as long; a separate one trains on the frozen features.
@@ -100,7 +100,8 @@ class TransferCallback(LearnCallback):
         still = [site.extractor for site in self._sites if site.role != "actor"]
         self._check = StillCheck(p for extractor in still for p in extractor.parameters())
         self._uncompiled = UncompiledHolders(self.model.policy, extractors, alive)
-        self._targets = followed_extractors(self.model.policy, target_extractors(self.model))
+        pairs = followed_extractors(self.model.policy, target_extractors(self.model))
+        self._targets = [pair for pair in pairs if _alike(*pair)]  # others follow as ever, for a trained model's lag behind
         if is_trpo(self.model) and self.lr_scale != 1:
             self._assignments = ScaledAssignments([site.extractor for site in self._sites], self.lr_scale, alive)
 
@@ -194,6 +195,12 @@ def heads_of(callback: Any) -> Iterator[Head]:
         children = [callback.callback]
     for child in children:
         yield from heads_of(child)
+
+
+def _alike(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two extractors have the same weights and buffers but for rounding."""
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.allclose(a.double(), b.double(), rtol=1e-5, atol=1e-7) for a, b in pairs)
 
 
 def followed_extractors(policy: nn.Module, targets: list[Any]) -> list[tuple[nn.Module, nn.Module]]:

@@ -3,13 +3,16 @@
 import json
 from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from cpc_rl import NatureExtractor, encode, load_encoder, pinned_policy_kwargs, save_encoder
 from cpc_rl.diagnostics.saved_encoder import read_encoder
@@ -95,6 +98,38 @@ def test_an_encoder_of_pixels_up_to_1_is_refused_where_they_go_up_to_255(tmp_pat
         load_encoder(source, file)
         save_file(load_file(file), file)  # without metadata nobody knows
         load_encoder(target, file)
+
+
+class Floats(gymnasium.Env):
+    """Float images with their channels first."""
+
+    observation_space = spaces.Box(0, 1, (3, 36, 36), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+def test_images_that_one_side_normalises_are_told_of(tmp_path, recwarn):
+    """Float images keep their space behind VecNormalize, so that the space does not tell."""
+    images = {"features_extractor_kwargs": {"features_dim": 16, "normalized_image": True}, "normalize_images": False}
+    raw, normalised, alone = (
+        PPO("CnnPolicy", VecNormalize(DummyVecEnv([Floats]), norm_obs=yes), n_steps=8, batch_size=8, policy_kwargs=images)
+        for yes in (False, True, True)
+    )
+    files = {name: save_encoder(model, tmp_path / name) for name, model in (("raw", raw), ("normalised", normalised))}
+    load_encoder(raw, files["raw"])
+    load_encoder(normalised, files["normalised"])
+    alone.env = None  # as a zip is loaded: nobody knows what it will see
+    load_encoder(alone, files["raw"])
+    assert not [w for w in recwarn if "VecNormalize" in str(w.message)]
+    for name, model in (("raw", normalised), ("normalised", raw)):
+        with pytest.warns(UserWarning, match="VecNormalize leaves images alone with norm_obs=False"):
+            load_encoder(model, files[name])
 
 
 def _policy_kwargs(**more):

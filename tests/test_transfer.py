@@ -96,6 +96,17 @@ def test_a_frozen_encoder_stays_the_same_to_the_bit_with_a_head_beside_it(name, 
     assert hooks_left(model) == 0 and all(p.requires_grad for p in encoder_parameters(model))
 
 
+def test_the_target_of_a_model_that_has_trained_is_left_as_it_was():
+    """Frozen then, it lags behind the encoder that it follows, and its head fits its own features."""
+    model = make_model("DQN", target_update_interval=10**6).learn(60)
+    before = encoders(model)
+    assert not torch.equal(
+        before["q_net.features_extractor.linear.0.weight"], before["q_net_target.features_extractor.linear.0.weight"]
+    )
+    model.learn(24, callback=TransferCallback("frozen"), reset_num_timesteps=False)
+    assert equal(before, encoders(model))
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

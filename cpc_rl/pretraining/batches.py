@@ -100,10 +100,18 @@ class EpisodeBatches(Dataset):
         )
         with interrupts_ignored():  # the processes are needed until the step that Ctrl-C came in has ended
             loaded = iter(loader)
-        for batch in loaded:
-            if isinstance(batch, str):
-                raise ValueError(batch)
-            yield batch
+        try:
+            for batch in loaded:
+                if isinstance(batch, str):
+                    raise ValueError(batch)
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ValueError(
+                f"A process that reads the data has ended ({' '.join(str(error).split())}). If the memory was used up, take "
+                f"fewer workers than {workers}; 0 reads in this process."
+            ) from error
 
 
 class _Told(Dataset):

@@ -51,7 +51,18 @@ def processes(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    store, number, count = next(distributed.rendezvous("env://", timeout=PATIENCE))
+    store.set_timeout(PATIENCE)
+    # The launcher's store outlives a group, whose addresses a later one would take for its own.
+    before = store.add(f"cpc_rl/groups of {number}", 1)
+    distributed.init_process_group(
+        backend,
+        timeout=PATIENCE,
+        store=distributed.PrefixStore(f"cpc_rl/{before}", store),
+        rank=number,
+        world_size=count,
+    )
     try:
         yield
     finally:

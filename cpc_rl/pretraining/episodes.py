@@ -65,13 +65,16 @@ class ChannelsFirst:
     """
     The image entries of a space with their channels first, and stored frames turned the same way.
 
+    Of a Dict those of 8 bits, and only where there are none those of floats, of several entries with finite bounds: a lidar's
+    scans and a matrix of features have axes too, and Stable-Baselines3 takes neither for images.
+
     :param space: of the stored observations: a Box of an image, (H, W), (H, W, C) or (C, H, W), or a Dict with some
     :raises ValueError: if there is no image
     """
 
     def __init__(self, space: spaces.Space) -> None:
         self.is_dict = isinstance(space, spaces.Dict)
-        entries = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+        entries = _chosen(dict(space.spaces)) if isinstance(space, spaces.Dict) else {"": space}
         self.orders: dict[str, str] = {}
         turned: dict[str, spaces.Space] = {}
         for key, entry in entries.items():
@@ -91,6 +94,14 @@ class ChannelsFirst:
         """Stored frames ``(n, ...)`` by key; under the key ``""`` where the space is no Dict."""
         turned = {key: np.ascontiguousarray(_turn(frames[key], order, 1)) for key, order in self.orders.items()}
         return turned if self.is_dict else turned[""]
+
+
+def _chosen(entries: dict[str, spaces.Space]) -> dict[str, spaces.Space]:
+    """The entries of a Dict that are read as images."""
+    images = {key: entry for key, entry in entries.items() if isinstance(entry, spaces.Box) and _order(entry) is not None}
+    of_8_bits = {key: entry for key, entry in images.items() if entry.dtype == np.uint8}
+    floats = {key: entry for key, entry in images.items() if len(entries) == 1 or entry.is_bounded()}
+    return dict(of_8_bits or floats)
 
 
 def _order(space: spaces.Space) -> str | None:

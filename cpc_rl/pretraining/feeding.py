@@ -37,7 +37,13 @@ def check_windows(learner: Learner, data: Data) -> None:
     """
     settings = learner.training
     if isinstance(data, Episodes):
-        EpisodeBatches(data, settings.batch_size, learner.horizon, learner.per_trajectory, settings.seed)
+        try:
+            EpisodeBatches(data, settings.batch_size, learner.horizon, learner.per_trajectory, settings.seed)
+        except ValueError as error:
+            if not data.skipped:
+                raise
+            what = f"Skipped were {len(data.skipped)} files or episodes, the first: {data.skipped[0]}"
+            raise ValueError(f"{error} {what}") from None
     else:
         next(batches(learner, data, settings.steps - 1))
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from cpc_rl.pretraining.episodes import DamagedError, Episodes, Segment
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 PAGED = (".tif", ".tiff", ".webp")  # of the images, those that may hold several
 
 
 class ImageEpisodes(Episodes):
     """
-    Every folder with images is an episode, its files sorted by name (numbers in names by their value); every video is one. A
-    video is decoded once when the set is opened: only that tells how many frames it has and whether they can be found.
+    Every folder with images is an episode, its files sorted by name (whole numbers in names by their value; decimal ones where
+    they are all of the name); every video is one. Links to folders are followed. A video is decoded once when the set is
+    opened: only that tells how many frames it has and whether they can be found.
 
     :param folder: looked through with all the folders in it
     :param image_size: height and width that all images are brought to; ``None``: that of the first that can be read, and what
@@ -37,14 +40,21 @@ class ImageEpisodes(Episodes):
         self._video: tuple[int, Path, Any] | None = None
         self.sources: list[Path | list[Path]] = []
         lengths: list[int] = []
-        for place, folders, names in os.walk(folder):
+        seen: set[str] = set()
+        for place, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: self.skipped.append(str(error))):
             folders.sort(key=_natural)
-            files = [Path(place) / name for name in sorted(names, key=_natural)]
-            images = [file for file in files if file.suffix.lower() in IMAGES]
+            if os.path.realpath(place) in seen:  # by a link, which may lead round in a circle
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(place))
+            images, videos = (
+                [Path(place) / name for name in _in_order([name for name in names if Path(name).suffix.lower() in kind])]
+                for kind in (IMAGES, VIDEOS)
+            )
             if images:
                 self.sources.append(images)
                 lengths.append(len(images))
-            for video in (file for file in files if file.suffix.lower() in VIDEOS):
+            for video in videos:
                 frames, wrong = _frames(video)
                 if wrong:
                     self.skipped.append(f"{video}: {wrong}")
@@ -155,7 +165,15 @@ def _frames(file: Path) -> tuple[int, str]:
     return count, "" if count == told else f"it should have {told} frames, but only the first {count} can be read"
 
 
+def _in_order(names: list[str]) -> list[str]:
+    """Names sorted; where all but their endings are numbers, decimal ones too, by their values."""
+    stems = {name: os.path.splitext(name)[0] for name in names}
+    if all(NUMBER.fullmatch(stem) for stem in stems.values()):
+        return sorted(names, key=lambda name: (Decimal(stems[name]), name))
+    return sorted(names, key=_natural)
+
+
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts ``frame_2`` before ``frame_10``."""
     parts = re.split(r"(\d+)", name.lower())
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]

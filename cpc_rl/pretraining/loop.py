@@ -1,5 +1,6 @@
 """``pretrain``: an encoder from recorded images alone, without a reward."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -83,6 +84,7 @@ def pretrain(
     :raises KeyboardInterrupt: after Ctrl-C, at the end of the step that it came in, with a checkpoint; a second one raises at
         once
     """
+    _check_main()
     settings, out = Training(**training), Path(out)
     choice = HeadSettings(objective=objective, objective_kwargs=objective_kwargs)
     make, keywords = extractor_class(extractor), dict(extractor_kwargs or {})
@@ -118,6 +120,19 @@ def pretrain(
             report, without = write_probe_report({"trained": encoder, "untrained": fresh}, data, settings, out, verbose)
             skipped += [f"not probed: {text}" for text in without]
     return Pretrained(file, skipped, report)
+
+
+def _check_main() -> None:
+    """
+    See that this is not one of the processes that read data, on its way through the user's script: it would train once more.
+
+    :raises RuntimeError: it is
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as the standard library tells it
+        raise RuntimeError(
+            "A process that reads the data has come upon pretrain() in the script that started it, and would train once more. "
+            'Let what the script does stand under if __name__ == "__main__":, or give pretrain() workers=0.'
+        )
 
 
 def _train(learner: Learner, data: Data, first: int, out: Path, identity: str, verbose: int) -> list[str]:
@@ -176,7 +191,7 @@ def _encoder(
         torch.manual_seed(training.seed)
         try:
             extractors = {key: make(entry, **keywords) for key, entry in entries.items()}
-        except (TypeError, AssertionError, RuntimeError) as error:  # as the class has it
+        except (TypeError, AssertionError, AttributeError, RuntimeError) as error:  # as the class has it
             told = str(error) or type(error).__name__
             raise ValueError(f"{make.__name__} cannot be made with {dict(keywords)} for images of {space}: {told}.") from error
     bf16 = training.precision == "bf16"
@@ -187,7 +202,10 @@ def _encoder(
 
 
 def _device(device: torch.device | str) -> torch.device:
+    here = int(os.environ.get("LOCAL_RANK", "0"))
     if device != "auto":
+        if str(device) == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            device = torch.device("cuda", here)  # processes that name no GPU have one each
         try:
             torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
@@ -195,7 +213,7 @@ def _device(device: torch.device | str) -> torch.device:
                 f"device is {device!s}, but torch cannot compute there ({error}): auto takes what there is."
             ) from error
         return torch.device(device)
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+    return torch.device("cuda", here) if torch.cuda.is_available() else torch.device("cpu")
 
 
 @contextmanager

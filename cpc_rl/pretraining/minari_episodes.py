@@ -1,11 +1,13 @@
 """Minari datasets: the recorded episodes of the Farama Foundation's format, read frame by frame."""
 
 import io
+import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -35,13 +37,15 @@ class MinariEpisodes(Episodes):
             ) from error
         folder = Path(folder)
         data = folder / "data" if (folder / "data" / "metadata.json").exists() else folder
+        self.file = data / "main_data.hdf5"
+        if _format(data) not in (None, "hdf5"):
+            raise ValueError(f"{folder} is a Minari dataset in another format than HDF5, the one that is read here.")
         try:
             storage: Any = MinariStorage.read(data)
-        except (ValueError, KeyError, AssertionError, OSError) as error:
-            raise ValueError(f"{folder} is no readable Minari dataset: {error}.") from error
-        self.file = data / "main_data.hdf5"
+        except (ValueError, KeyError, AssertionError, OSError, ImportError, gymnasium.error.Error) as error:
+            raise ValueError(f"{folder} is no readable Minari dataset: {str(error).rstrip('.')}.") from error
         if not self.file.exists():
-            raise ValueError(f"{folder} is a Minari dataset in another format than HDF5, the one that is read here.")
+            raise ValueError(f"{folder} is a Minari dataset without its {self.file.name}.")
         self._images = ChannelsFirst(storage.observation_space)
         self.observation_space = self._images.space
         self.action_space = _vector_space(storage.action_space)
@@ -82,7 +86,7 @@ class MinariEpisodes(Episodes):
         try:
             stored = self._file()[self.names[episode]].get("infos", {}).get("labels", {})
             found = {key: values[()] for key, values in stored.items()}
-        except (KeyError, OSError, RuntimeError, ValueError, AttributeError) as error:
+        except (KeyError, OSError, RuntimeError, ValueError, AttributeError, TypeError) as error:
             raise DamagedError(f"{self.name(episode)}, labels: {error}") from error
         wrong = [key for key, values in found.items() if np.shape(values)[:1] != (self.lengths[episode],)]
         if wrong:
@@ -131,6 +135,15 @@ class MinariEpisodes(Episodes):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
+
+
+def _format(data: Path) -> str | None:
+    """What a dataset's metadata call its format; ``None`` where they do not say."""
+    try:
+        told = json.loads((data / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told.get("data_format") if isinstance(told, dict) else None
 
 
 def _vector_space(space: spaces.Space) -> spaces.Space | None:

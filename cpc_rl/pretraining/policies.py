@@ -1,6 +1,8 @@
 """Who acts while episodes are recorded."""
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
 
@@ -57,14 +60,16 @@ class RandomPolicy(Policy):
 
 class TrainedPolicy(Policy):
     """
-    A model's own actions, drawn as in training (not the most likely ones, which would repeat themselves).
+    A model's own actions, drawn as in training (not the most likely ones, which would repeat themselves): with the noise that
+    it was made with, with gSDE's drawn anew as often, and where it takes masks of the actions that are possible, by these.
 
     :param model: of SB3 or sb3-contrib, recurrent ones too
     :param observation_space: of the environment; where the model was trained on stacks of its images, they are stacked here
+    :param masks: what gives the masks of the moment, for MaskablePPO: the environment's ``action_masks``
     :raises ValueError: if the model was trained on other observations
     """
 
-    def __init__(self, model: BaseAlgorithm, observation_space: spaces.Space) -> None:
+    def __init__(self, model: BaseAlgorithm, observation_space: spaces.Space, masks: Callable[[], Any] | None = None) -> None:
         wanted = model.observation_space
         self.frames = frames_in(wanted, observation_space) or 1
         given = _stacks(observation_space, self.frames)
@@ -74,6 +79,11 @@ class TrainedPolicy(Policy):
                 "was for training, by an environment factory."
             )
         self.model, self.name = model, type(model).__name__
+        takes = "action_masks" in inspect.signature(model.predict).parameters
+        self.masks = masks if takes else None
+        noise = getattr(model, "action_noise", None)
+        self.noise: ActionNoise | None = getattr(noise, "base_noise", noise)  # of several environments one's
+        self.steps = 0
         self.state: Any = None
         self.stack: Any = None
         self.start = np.ones(1, dtype=bool)
@@ -82,13 +92,30 @@ class TrainedPolicy(Policy):
         self.model.set_random_seed(seed)
 
     def reset(self) -> None:
-        self.state, self.stack, self.start = None, None, np.ones(1, dtype=bool)
+        self.state, self.stack, self.start, self.steps = None, None, np.ones(1, dtype=bool), 0
+        if self.noise is not None:
+            self.noise.reset()
 
     def __call__(self, observation: Any) -> Any:
+        self._draw_gsde()
         self.stack = stacked(self.stack, observation, self.frames)
-        action, self.state = self.model.predict(self.stack, state=self.state, episode_start=self.start)
+        given: dict[str, Any] = {} if self.masks is None else {"action_masks": self.masks()}
+        action, self.state = self.model.predict(self.stack, state=self.state, episode_start=self.start, **given)
         self.start = np.zeros(1, dtype=bool)
+        self.steps += 1
+        action = action if self.noise is None else self._with_noise(action, self.noise)
         return action if action.ndim else action.item()
+
+    def _draw_gsde(self) -> None:
+        """At an episode's beginning, and every ``sde_sample_freq`` steps if that is above 0, as in training."""
+        every = self.model.sde_sample_freq
+        if self.model.use_sde and (self.steps == 0 or (every > 0 and self.steps % every == 0)):
+            self.model.policy.reset_noise(1)  # type: ignore[operator]  # of every policy that has gSDE
+
+    def _with_noise(self, action: Any, noise: ActionNoise) -> Any:
+        """Stable-Baselines3 adds it to actions that are scaled to [-1, 1]."""
+        policy = self.model.policy
+        return policy.unscale_action(np.clip(policy.scale_action(action) + noise(), -1, 1).astype(np.float32))
 
 
 def _stacks(space: spaces.Space, frames: int) -> spaces.Space:
@@ -122,4 +149,5 @@ def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Polic
     if algorithm is None:
         raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
     model = load_algorithm(algorithm_class(algorithm), policy, "cpu")
-    return TrainedPolicy(model, env.observation_space)
+    masks = env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None
+    return TrainedPolicy(model, env.observation_space, masks)

@@ -40,8 +40,8 @@ class Recordable:
     def __call__(self, observation: Any) -> Any:
         """What is kept of an observation, with arrays of its own."""
         if self.left_out:
-            return copied({key: observation[key] for key in observation if key not in self.left_out})
-        return copied(observation)
+            observation = {key: observation[key] for key in observation if key not in self.left_out}
+        return _as_declared(copied(observation), self.space)
 
 
 def copied(value: Any) -> Any:
@@ -51,6 +51,20 @@ def copied(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(copied(inner) for inner in value)
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _as_declared(observation: Any, space: spaces.Space) -> Any:
+    """
+    Whole numbers in the dtype that the space declares, as Stable-Baselines3's environments cast them: many give frames of
+    another. Floats may be stored in another, such as 8 bits, and are cast when they are read.
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: _as_declared(value, space[key]) if key in space.keys() else value for key, value in observation.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_as_declared(value, part) for value, part in zip(observation, space.spaces, strict=True))
+    if isinstance(observation, np.ndarray) and isinstance(space, spaces.Box) and space.dtype.kind != "f":
+        return observation.astype(space.dtype, copy=False)
+    return observation
 
 
 def _is_numbers(space: spaces.Space) -> bool:

@@ -1,7 +1,6 @@
 """The settings of a pre-training, checked at once, and its learner: encoder, objectives, optimiser, and one step of them."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from cpc_rl.checks import check_number
 from cpc_rl.head import Metrics, checked, own_randomness
 from cpc_rl.objectives import Objective
 from cpc_rl.pretraining.distributed import sum_gradients, world_size
@@ -69,16 +69,21 @@ class Training:
             "log_every": 1,
             "checkpoint_every": 1,
         }
-        for name, bound in {**least, "seed": 0, "weight_decay": 0, "probe_frames": 0}.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least {bound}.")
-        if not 0 < self.highest_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but it must be a number above 0.")
+        for name, bound in {**least, "seed": 0, "probe_frames": 0}.items():
+            self._set(name, check_number(name, getattr(self, name), whole=True, low=bound))
+        self._set("weight_decay", check_number("weight_decay", self.weight_decay, low=0))
+        if self.learning_rate is not None:
+            self._set("learning_rate", check_number("learning_rate", self.learning_rate, low=0, above=True))
+        if self.warmup is not None:
+            self._set("warmup", check_number("warmup", self.warmup, whole=True))
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"warmup is {self.warmup} with {self.steps} steps, but it must be at least 0 and below the steps, or the "
                 "learning rate would never be reached."
             )
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def highest_rate(self) -> float:

@@ -275,6 +275,11 @@ def test_the_command_line_collects_and_pretrains(tmp_path: Path, capfd: pytest.C
         (["collect", "--env", "a", "--env-factory", FACTORY, "--policy", "m.zip", "--out", "x"], "there is no such file"),
         (["collect", "--env", "a", "--env-factory", FACTORY, "--seed", "-1", "--out", "x"], "seed is -1"),
         (["pretrain", "--data", "/nowhere", "--out", "x"], "There is no data at /nowhere"),
+        (["pretrain", "--data", "a", "--out", "x", "--set", "horizon=3", "--set=temperature=1"], "--set is given twice"),
+        (
+            ["collect", "--env", "a", "--out", "x", "--env-factory", "a:b", "--env_factory", "c:d"],
+            "--env-factory is given twice",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], text: str, capfd: pytest.CaptureFixture[str]) -> None:

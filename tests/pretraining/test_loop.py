@@ -1,8 +1,11 @@
 """The loop: what it learns and writes, how it goes on, and what it refuses."""
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from gymnasium import spaces
 from safetensors.torch import load_file
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cpc_rl import NatureExtractor, encode, load_encoder
@@ -23,7 +26,7 @@ from cpc_rl.encoder import Encoder
 from cpc_rl.pretraining import MinariEpisodes, Training, pretrain
 from cpc_rl.pretraining.collect import collect
 from cpc_rl.pretraining.episodes import Episodes, Segment
-from cpc_rl.pretraining.loop import Pretrained
+from cpc_rl.pretraining.loop import Pretrained, _device
 from cpc_rl.pretraining.optimizers import LARS, cosine_with_warmup
 from cpc_rl.pretraining.policies import RandomPolicy
 from cpc_rl.pretraining.training import Learner
@@ -368,11 +371,44 @@ def test_what_makes_no_sense_is_refused(recorded: Path, tmp_path: Path) -> None:
         ({"precision": "fp8"}, "'float32' or 'bf16'"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"learning_rate": float("nan")}, "above 0"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
+        ({"steps": 2.5}, "steps is 2.5, but it must be a whole number"),
+        ({"batch_size": "4"}, "batch_size is '4', a text"),
     ]:
         with pytest.raises(ValueError, match=text):
             Training(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="There is no extractor 'resnet'"):
         pretrain(recorded, "cpc", "resnet", out=tmp_path, **SHORT)
+    with pytest.raises(ValueError, match="CombinedExtractor cannot be made with"):  # which is for Dict spaces
+        pretrain(recorded, "cpc", CombinedExtractor, out=tmp_path, **{**SHORT, "extractor_kwargs": {}})
+    whole = Training(steps=1e4, batch_size=4.0, seed=np.int64(3))  # type: ignore[arg-type]
+    assert [type(value) for value in (whole.steps, whole.batch_size, whole.seed)] == [int, int, int] and whole.steps == 10_000
+
+
+def test_a_script_without_a_guard_is_a_sentence_and_trains_once(recorded: Path, tmp_path: Path) -> None:
+    """The processes that read data import the script."""
+    script = Path(__file__).with_name("no_guard.py")
+
+    def run(workers: int) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, str(script), str(recorded), str(tmp_path / str(workers)), str(workers)]
+        environment = {**os.environ, "PYTHONPATH": str(script.parents[2])}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    refused = run(1)
+    assert refused.returncode == 1 and "ValueError: A process that reads the data has ended" in refused.stderr
+    assert 'under if __name__ == "__main__":' in refused.stderr
+    assert len(list((tmp_path / "1").glob("events*"))) == 1  # of the script itself alone
+    assert run(0).returncode == 0
+
+
+def test_under_torchrun_cuda_is_the_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: asked.append(str(device)) or torch.ones(1))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for size, device in (("2", "cuda"), ("2", "cuda:0"), ("1", "cuda")):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        _device(device)
+    assert asked == ["cuda:1", "cuda:0", "cuda"]
 
 
 def short_replay(file: Path) -> Path:

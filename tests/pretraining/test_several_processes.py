@@ -82,6 +82,13 @@ def test_one_process_is_the_plain_encoder() -> None:
     assert torch.equal(made.encoder(frames), plain(frames))
 
 
+def test_trainings_one_after_the_other_in_the_same_processes(tmp_path: Path) -> None:
+    """A second group found the first one's addresses in the launcher's store, and waited for processes that were not there."""
+    done = torchrun(2, "tests/pretraining/several_seeds.py", str(rolling_data(tmp_path)), str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all((tmp_path / "out" / str(seed) / "encoder.safetensors").exists() for seed in range(3))
+
+
 def test_a_group_of_the_callers_own_makes_the_report_together(tmp_path: Path) -> None:
     data = rolling_data(tmp_path, steps=700, labels=("attr:brightness", "info:steps"))
     out = tmp_path / "out"
