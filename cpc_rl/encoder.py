@@ -84,6 +84,11 @@ class Encoder(nn.Module):
                     "let a wrapper convert them."
                 )
 
+    @property
+    def spaces(self) -> tuple[spaces.Box, ...]:
+        """Of the images that it reads."""
+        return tuple(map(self._space, self.extractors))
+
     @torch.no_grad()
     def _output_size(self, key: str) -> int:
         size = getattr(self.extractors[key], "features_dim", None)

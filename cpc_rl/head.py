@@ -27,12 +27,14 @@ class Term:
     :param balance: the coefficient
     :param weight: multiplies the coefficient
     :param short_of_frames: whether the algorithm's rollouts end too soon after most of their frames for its horizon
+    :param unaugmented: whether all that it reads are the algorithm's own features, of images as they are
     """
 
     objective: Objective
     balance: Balance
     weight: float = 1.0
     short_of_frames: bool = False
+    unaugmented: bool = False
 
     @property
     def shares(self) -> bool:

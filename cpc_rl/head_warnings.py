@@ -3,11 +3,29 @@
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
+from cpc_rl.head import Head
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
 LEAST_STEPS = 20  # of a head, to say that they trained nothing
+
+
+def warn_of_unaugmented(head: Head, keywords: Mapping[str, Mapping[str, Any]]) -> None:
+    """
+    Of an augmentation that was asked for and changes nothing.
+
+    :param keywords: of the objectives, by their names
+    """
+    for name, term in head.terms.items():
+        if term.unaugmented and keywords[name].get("augment") is not None:
+            warnings.warn(
+                f"The objective {name!r} was given augment={keywords[name]['augment']!r}, which it has no use for: it takes "
+                "the features that the agent computes of its images as they are, its anchors' and those of the next frames. "
+                "With share_passes=False it makes passes of its own, of augmented images.",
+                stacklevel=4,
+            )
 
 
 class HeadWarnings:

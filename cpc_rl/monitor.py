@@ -1,5 +1,8 @@
 """What TensorBoard shows of the heads. Sums stay on the device until they are written, so training never waits for them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Image, Logger
@@ -45,7 +48,19 @@ class Monitors:
     def flush(self, logger: Logger, head: Head, num_timesteps: int) -> None:
         """Hand everything since the last flush to the logger."""
         for name, monitor in self.by_name.items():
-            monitor.flush(logger, head.encoder, head.terms[name].objective, num_timesteps)
+            term = head.terms[name]
+            with _as_they_are(term.objective) if term.unaugmented else nullcontext():
+                monitor.flush(logger, head.encoder, term.objective, num_timesteps)
+
+
+@contextmanager
+def _as_they_are(objective: Objective) -> Iterator[None]:
+    """Within this block the objective leaves images as they are."""
+    object.__setattr__(objective, "augmented", lambda observations: observations)
+    try:
+        yield
+    finally:
+        object.__delattr__(objective, "augmented")
 
 
 class Monitor:

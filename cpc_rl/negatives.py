@@ -28,16 +28,20 @@ class Negatives:
     """
     The negatives of a contrastive loss.
 
+    Wherever not simply all other keys of the batch count, the positive's own frame is never one, though a queue or another
+    window may hold it once more.
+
     :param source: ``"batch"``: all other keys of the batch. ``"queue"``: the keys of earlier batches alone (He et al. 2020).
         ``"same_trajectory"``: only keys of the anchor's own trajectory, which hides what is constant in it (background,
         level) from the loss. ``"other_trajectories"``: only keys of others
     :param mining: ``"hard"`` keeps the negatives of highest score alone, ``"semi_hard"`` the highest among those that score
         below the positive (Schroff et al. 2015, "FaceNet", section 3.2); ``None`` keeps all
     :param share: of the negatives that mining keeps, above 0 and up to 1
-    :param exclude_near: keys of the positive's trajectory at most this many steps from it are no negatives; 0 for none
+    :param exclude_near: keys of the positive's trajectory at most this many steps from it are no negatives; 0: its own frame
     :param mask_duplicates: keys whose observation equals the positive's, pixel for pixel, are no negatives
     :param queue_size: number of keys that the queue holds
-    :param per_trajectory: windows that a batch holds of each trajectory it draws, so that ``"same_trajectory"`` finds some
+    :param per_trajectory: windows that a batch holds of each trajectory it draws, so that ``"same_trajectory"`` finds some: 8
+        for it, else 1, if ``None``
     :raises ValueError: if one makes no sense
     """
 
@@ -47,7 +51,7 @@ class Negatives:
     exclude_near: int = 0
     mask_duplicates: bool = False
     queue_size: int = 4096
-    per_trajectory: int = 1
+    per_trajectory: int | None = None
 
     def __post_init__(self) -> None:
         sources = ("batch", "queue", "same_trajectory", "other_trajectories")
@@ -57,6 +61,9 @@ class Negatives:
             raise ValueError(f"mining is {self.mining!r}, but it is 'hard', 'semi_hard' or None.")
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}, but mining keeps a share above 0 and at most 1.")
+        if self.per_trajectory is None:
+            object.__setattr__(self, "per_trajectory", 8 if self.source == "same_trajectory" else 1)
+        assert self.per_trajectory is not None
         if self.exclude_near < 0 or self.queue_size < 1 or self.per_trajectory < 1:
             raise ValueError(
                 f"exclude_near is {self.exclude_near}, queue_size is {self.queue_size} and per_trajectory is "
@@ -83,10 +90,9 @@ class Negatives:
             allowed = allowed & same
         if self.source == "other_trajectories":
             allowed = allowed & ~same
-        if self.exclude_near > 0:
-            distance = (keys.step - keys.step[targets][:, None]).abs()
-            near = (keys.episode == keys.episode[targets][:, None]) & (distance <= self.exclude_near)
-            allowed = allowed & ~near
+        distance = (keys.step - keys.step[targets][:, None]).abs()
+        near = (keys.episode == keys.episode[targets][:, None]) & (distance <= self.exclude_near)
+        allowed = allowed & ~near
         if self.mask_duplicates:
             allowed = allowed & (keys.fingerprint != keys.fingerprint[targets][:, None])
         return allowed
@@ -120,7 +126,7 @@ class Negatives:
 NEGATIVES: dict[str, Negatives] = {
     "batch": Negatives(),
     "queue": Negatives("queue"),
-    "same_trajectory": Negatives("same_trajectory", per_trajectory=8),
+    "same_trajectory": Negatives("same_trajectory"),
     "other_trajectories": Negatives("other_trajectories"),
     "hard": Negatives(mining="hard"),
     "semi_hard": Negatives(mining="semi_hard"),

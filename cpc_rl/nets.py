@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,6 +89,25 @@ def mlp(*sizes: int, norm: Literal["batch", "layer"] | None = None, last_norm: b
     return nn.Sequential(*layers)
 
 
+NARROW = 0.1  # of the rows' mean spread
+
+
+def tempered(rows: Tensor, spread: Tensor) -> Tensor:
+    """
+    The rows as they are. One that is to be divided by its spread, and hardly has any, has a gradient as large as that is
+    small: a black frame's features are all but zero in a young agent. Where a row's spread is less than a tenth of the rows'
+    mean, its gradient is made smaller by the square of how much less: no row's is more than ten times a usual one's, and one
+    of next to no spread has next to none.
+
+    :param rows: shape ``(..., D)``
+    :param spread: what each will be divided by, shape ``(..., 1)``
+    """
+    spread = spread.detach()
+    weight = (spread / (NARROW * spread.mean())).nan_to_num(nan=0.0).clamp(max=1).square().to(rows.dtype)
+    part = rows * weight
+    return torch.where(weight < 1, rows.detach() + (part - part.detach()), rows)
+
+
 def at_length(features: Tensor, length: float | None) -> Tensor:
     """
     Vectors without their mean, all of one length: a layer normalisation without parameters (Ba, Kiros and Hinton 2016,
@@ -96,7 +116,8 @@ def at_length(features: Tensor, length: float | None) -> Tensor:
     An inner product grows with its factors. A head that scores an agent's features as they are gains most, and first, by
     making them longer: a DQN's thirty times in two hundred updates, its own last layer then overshoots with every step
     (benchmarks/feature_length.md). The gradient through this one is at right angles to the features: their length stays the
-    agent's own affair, and what the head learns does not depend on it.
+    agent's own affair, and what the head learns does not depend on it. Vectors that hardly vary beside the others teach less
+    (:func:`tempered`).
 
     :param features: shape ``(..., D)``
     :param length: Euclidean norm of every vector afterwards; ``None`` leaves the features alone
@@ -104,5 +125,6 @@ def at_length(features: Tensor, length: float | None) -> Tensor:
     """
     if length is None:
         return features
+    features = tempered(features, features.detach().float().std(dim=-1, correction=0, keepdim=True))
     # eps far below torch's own 1e-5: features of a young network may be small, and are not to gain by becoming larger.
     return length / math.sqrt(features.shape[-1]) * F.layer_norm(features, features.shape[-1:], eps=1e-10)

@@ -26,10 +26,11 @@ class TransferCallback(LearnCallback):
     has the weights.
 
     Frozen, all features extractors of the model stay the same to the bit, buffers of batch normalisations and target networks
-    included (those that lag behind, of a model that has trained already, go on following): features are detached where they leave the extractor, so that no loss reaches it, neither the agent's nor a
-    head's, the backward pass through it is spared, and its optimiser passes it by (no moments, no weight decay). Layers that
-    act differently in training, such as dropout, act as in evaluation; an extractor's ``augment`` goes on. A joint head of
-    :class:`cpc_rl.ContrastiveCallback` rests as long; a separate one trains on the frozen features.
+    included (those that lag behind, of a model that has trained already, go on following): features are detached where they
+    leave the extractor, so that no loss reaches it, neither the agent's nor a head's, the backward pass through it is spared,
+    and its optimiser passes it by (no moments, no weight decay). Layers that act differently in training, such as dropout, act
+    as in evaluation; an extractor's ``augment`` goes on. A joint head of :class:`cpc_rl.ContrastiveCallback` rests as long; a
+    separate one trains on the frozen features.
 
     ``lr_scale`` multiplies every step that an optimiser makes with the extractors' parameters, after it has been made: under
     Adam a scaled gradient would change nothing. That is what a learning rate of ``lr_scale`` times the algorithm's would do,

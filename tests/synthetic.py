@@ -25,7 +25,8 @@ def make_encoder(features_dim: int = 64, seed: int = 0) -> Encoder:
 
 def rolling_patterns(batch_size: int, length: int, seed: int, structure: bool = True) -> Windows:
     """
-    A pattern of 4 x 4 grey fields, another in each window, that the action rolls by one field up, down, left or right.
+    A pattern of 4 x 4 grey fields, another in each window, that the action rolls by one field up, down, left or right. Windows
+    of another seed are of other trajectories.
 
     Without ``structure`` every frame shows another pattern, so that the past says nothing about the future.
     """
@@ -43,7 +44,7 @@ def rolling_patterns(batch_size: int, length: int, seed: int, structure: bool = 
         actions=torch.from_numpy(one_hot),
         rewards=torch.zeros(batch_size, length - 1),
         mask=torch.ones(batch_size, length, dtype=torch.bool),
-        episode=torch.arange(batch_size),
+        episode=100_000 * seed + torch.arange(batch_size),
         step=torch.zeros(batch_size, dtype=torch.long),
     )
 

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from cpc_rl import ATC, ContrastiveCallback, SimCLR
+from cpc_rl.augment import ColorJitter
 from cpc_rl.diagnostics.representation import alignment, effective_rank, uniformity
 from cpc_rl.monitor import Monitor, pair_picture
 from tests.algorithms import make_model
@@ -33,6 +34,28 @@ def test_every_tag_of_the_contract_is_written(name, tmp_path):
     ceiling = events.Scalars("contrastive/cpc/mi_ceiling")[-1].value
     assert math.log(4) < ceiling <= math.log(8) + 1e-5  # next frames alone, less those beyond an end
     assert events.Scalars("contrastive/cpc/mi_lower_bound")[-1].value <= ceiling
+
+
+class Counted(ColorJitter):
+    """How often it is used."""
+
+    calls = 0
+
+    def augment(self, images, generator):
+        type(self).calls += 1
+        return super().augment(images, generator)
+
+
+@pytest.mark.parametrize(("name", "keywords", "told"), [("PPO", {}, True), ("DQN", {}, True), ("PPO", {"horizon": 2}, False)])
+def test_an_augmentation_that_changes_nothing_is_told_of_and_not_shown(name, keywords, told, recwarn, tmp_path):
+    Counted.calls = 0
+    model = make_model(name, tensorboard_log=str(tmp_path))
+    model.learn(64, callback=ContrastiveCallback("cpc", {"augment": Counted(), **keywords}, batch_size=8))
+    warned = [w for w in recwarn if "which it has no use for" in str(w.message)]
+    assert bool(warned) == told and (Counted.calls <= 1) == told  # once to see whether it keeps the size
+    Counted.calls = 0
+    make_model(name).learn(64, callback=ContrastiveCallback("cpc", {"augment": Counted()}, batch_size=8, share_passes=False))
+    assert Counted.calls > 1 and len([w for w in recwarn if "which it has no use for" in str(w.message)]) == len(warned)
 
 
 class TemporalDistanceContrastiveObjective(SimCLR):

@@ -23,7 +23,7 @@ def loop_allowed(rules: Negatives, anchors: Origin, keys: Origin, target: int, i
     if rules.source == "other_trajectories" and same:
         return False
     with_positive = keys.episode[j] == keys.episode[target]
-    if rules.exclude_near and with_positive and abs(int(keys.step[j]) - int(keys.step[target])) <= rules.exclude_near:
+    if with_positive and abs(int(keys.step[j]) - int(keys.step[target])) <= rules.exclude_near:
         return False
     return not (rules.mask_duplicates and keys.fingerprint[j] == keys.fingerprint[target])
 
@@ -38,6 +38,21 @@ def test_allowed_negatives_equal_a_literal_loop(source, near, duplicates):
     expected = [[loop_allowed(rules, anchors, keys, int(targets[i]), i, j) for j in range(30)] for i in range(12)]
     assert allowed.tolist() == expected
     assert rules.unrestricted == (source == "batch" and not near and not duplicates)
+
+
+def test_the_positives_own_frame_is_no_negative_wherever_it_is_held_again():
+    """PPO's epochs fill a queue with the same frames again and again."""
+    keys = Origin(torch.tensor([0, 0, 0, 1]), torch.tensor([3, 3, 4, 3]), torch.ones(4, dtype=torch.bool), torch.zeros(4))
+    for source, expected in [("queue", [[False, False, True, True]]), ("same_trajectory", [[False, False, True, False]])]:
+        anchors = Origin(*(column[:1] for column in keys))
+        assert Negatives(source).allowed(anchors, keys, torch.tensor([0])).tolist() == expected
+
+
+def test_windows_of_a_trajectory_are_as_many_as_the_source_needs():
+    assert Negatives("same_trajectory", exclude_near=1) == make_negatives({"source": "same_trajectory", "exclude_near": 1})
+    assert [make_negatives({"source": source}).per_trajectory for source in ("same_trajectory", "batch", "queue")] == [8, 1, 1]
+    assert make_negatives({"source": "same_trajectory", "per_trajectory": 1}).per_trajectory == 1
+    assert make_negatives("same_trajectory") == make_negatives({"source": "same_trajectory"})
 
 
 @pytest.mark.parametrize("mining", ["hard", "semi_hard"])

@@ -1,8 +1,11 @@
 """What all augmentations share: how they are called, how they draw, and how images become floats and integers again."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 
@@ -12,7 +15,11 @@ class Augmentation(ABC):
     channels of a sample, so for all frames of a stack.
 
     Instances hold their settings alone (no generator, no tensor): they can be shared, copied and pickled.
+
+    :cvar needs_unit: floating-point images must lie in 0..1, for what leaves that is cut off
     """
+
+    needs_unit: ClassVar[bool] = False
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """
@@ -58,6 +65,21 @@ def from_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     further float copy of a batch costs more in fresh pages of memory than the arithmetic does (benchmarks/augment_speed.md).
     """
     return values.mul_(255).round_().clamp_(0, 255).to(dtype) if dtype == torch.uint8 else values.to(dtype)
+
+
+def check_bounds(augmentation: object, space: spaces.Box) -> None:
+    """
+    See that images are in the bounds that an augmentation needs.
+
+    :param space: of the images
+    :raises ValueError: they are floats that may leave 0..1, and it cuts off what does
+    """
+    floats = np.issubdtype(space.dtype, np.floating)
+    if floats and getattr(augmentation, "needs_unit", False) and not ((space.low >= 0).all() and (space.high <= 1).all()):
+        raise ValueError(
+            f"{augmentation!r} cuts float images off at 0 and 1, but the space is {space}: let a wrapper bring them to 0..1 "
+            "and declare these bounds, or choose an augmentation that takes any, such as random_shift or intensity."
+        )
 
 
 def check_positive(name: str, value: float) -> None:

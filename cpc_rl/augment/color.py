@@ -1,6 +1,7 @@
 """Augmentations of brightness and colour: brightness, contrast, colour jitter, grayscale, intensity."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ class ColorJitter(Augmentation):
     :param channels_per_frame: 1 or 3; None means 3 where the number of channels is a multiple of 3, else 1
     """
 
+    needs_unit: ClassVar[bool] = True
+
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -80,6 +83,8 @@ class Brightness(Augmentation):
     :param strength: 0 leaves it as it is
     """
 
+    needs_unit: ClassVar[bool] = True
+
     strength: float = 0.4
 
     def __post_init__(self) -> None:
@@ -98,6 +103,8 @@ class Contrast(Augmentation):
     :param strength: 0 leaves it as it is
     :param channels_per_frame: 1 or 3; None means 3 where the number of channels is a multiple of 3, else 1
     """
+
+    needs_unit: ClassVar[bool] = True
 
     strength: float = 0.4
     channels_per_frame: int | None = None

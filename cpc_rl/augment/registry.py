@@ -52,6 +52,11 @@ class Compose(Augmentation):
             images = augmentation(images, generator)
         return images
 
+    @property
+    def needs_unit(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(getattr(augmentation, "needs_unit", False) for augmentation in self.augmentations)
+
     def __repr__(self) -> str:
         return f"Compose([{', '.join(map(repr, self.augmentations))}])"
 

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from cpc_rl.augment import AugmentationFn, make_augmentation
+from cpc_rl.augment.base import check_bounds
 from cpc_rl.checks import check_flag
 from cpc_rl.encoder import Encoder, Observations, probing
 from cpc_rl.sampling import Windows, action_dim
@@ -125,18 +126,31 @@ class Objective(nn.Module):
         anchors, positives = (next(iter(encoder.images(view).values())) for view in self.pairs(windows))
         return anchors, positives
 
-    def positives(self, targets: Tensor, rows: Tensor | None = None, within: Tensor | None = None) -> Tensor:
+    def positives(
+        self,
+        targets: Tensor,
+        rows: Tensor | None = None,
+        within: Tensor | None = None,
+        across: Tensor | None = None,
+    ) -> Tensor:
         """
         The columns of the positives: the right ones, or those of other anchors where ``shuffled`` asks for it.
 
         :param targets: the right columns, shape ``(N,)``, int64
         :param rows: which anchors count, shape ``(N,)``, bool; positives are exchanged among these only
         :param within: positives are exchanged only where this is equal, shape ``(N,)``, int64
+        :param across: or only where this differs, as far as that can be, shape ``(N,)``, int64
         """
         if not self.shuffled:
             return targets
         counting = torch.arange(len(targets), device=targets.device) if rows is None else rows.nonzero().squeeze(1)
         order = torch.randperm(len(counting), device=targets.device, generator=self.generator)
+        if across is not None and len(counting):
+            # Group by group, in an order that is drawn, and then each as many places on as the largest group has rows.
+            groups, inverse, sizes = across[counting].unique(return_inverse=True, return_counts=True)
+            inverse = torch.randperm(len(groups), device=targets.device, generator=self.generator)[inverse]
+            order = order[inverse[order].argsort(stable=True)]
+            return targets.index_copy(0, counting[order], targets[counting[order.roll(-int(sizes.max()))]])
         if within is None:
             return targets.index_copy(0, counting, targets[counting[order]])
         groups = within[counting]
@@ -147,10 +161,12 @@ class Objective(nn.Module):
 @torch.no_grad()
 def check_augmented(augmentation: AugmentationFn, encoder: Encoder) -> None:
     """
-    See that an encoder can read what an augmentation makes of its images.
+    See that an augmentation can read an encoder's images, and the encoder what it makes of them.
 
-    :raises ValueError: they are of another size, for which it is not made
+    :raises ValueError: they are of another size, for which it is not made, or floats in other bounds than it takes
     """
+    for space in encoder.spaces:
+        check_bounds(augmentation, space)
     blank = encoder.blank(2)
     for key, image in encoder.images(blank).items():
         augmented = augmentation(image, generator=torch.Generator(image.device).manual_seed(0))

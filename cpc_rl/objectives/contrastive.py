@@ -69,6 +69,7 @@ class ContrastiveObjective(Objective):
         self.bound = TrainedBound(estimator, contrasts)
         self.keeps_length = feature_length is not None
         self.negatives = make_negatives(negatives)
+        assert self.negatives.per_trajectory is not None
         self.per_trajectory = self.negatives.per_trajectory
         self.queue: KeyQueue | None = None
         if self.negatives.source == "queue":
@@ -88,11 +89,12 @@ class ContrastiveObjective(Objective):
         """Features ``(..., F)`` as the head reads them: see :func:`cpc_rl.nets.at_length`."""
         return at_length(features, self.feature_length)
 
-    def origin(self, windows: Windows, first: int = 0, last: int | None = None) -> Origin:
+    def origin(self, windows: Windows, first: int = 0, last: int | None = None, entry: str | None = None) -> Origin:
         """
         Where the frames ``first .. last - 1`` of every window come from, in the order of :func:`flatten_time`.
 
         :param last: all from ``first`` on if ``None``
+        :param entry: the one image of a Dict that the keys show; all if ``None``
         """
         mask = windows.mask[:, first:last]  # (B, n)
         offsets = torch.arange(first, first + mask.shape[1], device=mask.device)
@@ -102,6 +104,8 @@ class ContrastiveObjective(Objective):
         if self.negatives.mask_duplicates:
             observations = windows.observations
             images = list(observations.values()) if isinstance(observations, Mapping) else [observations]
+            if entry is not None and isinstance(observations, Mapping):
+                images = [observations[entry]]
             prints = joint_fingerprints(image[:, first:last].flatten(0, 1) for image in images)
         return Origin(episodes, steps, mask.flatten(), prints)
 
@@ -154,8 +158,11 @@ class ContrastiveObjective(Objective):
         scores = scores / self.temperature
         counting = anchors_at.valid & keys_at.valid[targets]  # the right positive exists
         # Where negatives are of the anchor's own trajectory, a wrong positive of another one could be told by that alone.
-        own = anchors_at.episode if self.negatives.source == "same_trajectory" else None
-        targets = self.positives(targets, counting, own)
+        # Where they are of others, one of its own could be.
+        own, others = (
+            anchors_at.episode if self.negatives.source == s else None for s in ("same_trajectory", "other_trajectories")
+        )
+        targets = self.positives(targets, counting, own, others)
         positives = torch.zeros_like(scores, dtype=torch.bool).scatter(1, targets[:, None], True)
         candidates = keys_at.valid & ~positives  # (N, K)
         if exclude is not None:

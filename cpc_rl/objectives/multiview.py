@@ -75,12 +75,12 @@ class Multiview(ContrastiveObjective):
         anchors = self._projected(encoder, windows, 0)  # each (B, D)
         keys = anchors if self.horizon == 0 else self._projected(encoder, windows, self.horizon)
         anchors_at = self.origin(windows, 0, 1)
-        keys_at = self.origin(windows, self.horizon, self.horizon + 1)
+        keys_at = {key: self.origin(windows, self.horizon, self.horizon + 1, key) for key in keys}
         targets = torch.arange(len(windows.mask), device=windows.mask.device)
         parts: list[Part] = []
         for one, other in combinations(self.projections, 2):
-            parts.append(self.contrast(anchors[one], keys[other], anchors_at, keys_at, targets, which=len(parts)))
-            parts.append(self.contrast(anchors[other], keys[one], anchors_at, keys_at, targets, which=len(parts)))
+            parts.append(self.contrast(anchors[one], keys[other], anchors_at, keys_at[other], targets, which=len(parts)))
+            parts.append(self.contrast(anchors[other], keys[one], anchors_at, keys_at[one], targets, which=len(parts)))
         return self.result(parts)
 
     def pictures(self, encoder: Encoder, windows: Windows) -> tuple[Tensor, Tensor]:

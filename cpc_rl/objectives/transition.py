@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from cpc_rl.nets import tempered
+
 
 def renormalized(latents: Tensor) -> Tensor:
     """
@@ -12,6 +14,7 @@ def renormalized(latents: Tensor) -> Tensor:
     :return: the same shape
     """
     flat = latents.flatten(1)
+    flat = tempered(flat, flat.amax(dim=1, keepdim=True) - flat.amin(dim=1, keepdim=True))
     low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
     return ((flat - low) / (high - low).clamp(min=1e-5)).view_as(latents)
 

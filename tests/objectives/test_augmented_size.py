@@ -1,4 +1,4 @@
-"""Augmentations that change an image's size, as CURL's crop does."""
+"""Augmentations that do not fit the images: they change the size, as CURL's crop does, or need other numbers."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from torch import nn
 
+from cpc_rl import NatureExtractor
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.objectives import OBJECTIVES
 
@@ -33,3 +34,24 @@ def test_a_crop_is_refused_where_the_extractor_reads_one_size(name):
     both = spaces.Dict({"left": SPACE, "right": SPACE})
     with pytest.raises(ValueError, match="NatureCNN cannot read"):
         OBJECTIVES[name].build(Encoder({"left": Pooling(SPACE), "right": NatureCNN(SPACE, 32)}, both), actions, augment=crop)
+
+
+@pytest.mark.parametrize("augment", ["brightness", "contrast", "color_jitter", "random_shift+color_jitter"])
+@pytest.mark.parametrize("bounds", [(0, 10), (-1, 1), (-np.inf, np.inf)])
+def test_floats_that_a_change_of_colour_would_cut_off_are_refused(augment, bounds):
+    floats = spaces.Box(*bounds, (3, 44, 44), np.float32)
+    with pytest.raises(ValueError, match="cuts float images off at 0 and 1"):
+        OBJECTIVES["simclr"].build(Encoder({IMAGE: NatureCNN(floats, 32, True)}, floats), spaces.Discrete(3), augment=augment)
+    with pytest.raises(ValueError, match="cuts float images off at 0 and 1"):
+        NatureExtractor(floats, 32, augment=augment, normalized_image=True)
+
+
+def test_floats_up_to_1_and_changes_that_cut_nothing_off_are_not():
+    unit, wide = (spaces.Box(0, high, (3, 44, 44), np.float32) for high in (1, 10))
+    for space, augment in (
+        (unit, "color_jitter"),
+        (wide, "random_shift+intensity"),
+        (SPACE, "color_jitter"),
+        (wide, lambda x, generator: x),
+    ):
+        OBJECTIVES["simclr"].build(Encoder({IMAGE: Pooling(space)}, space), spaces.Discrete(3), augment=augment)

@@ -204,6 +204,41 @@ def test_wrong_positives_are_not_told_by_their_trajectory():
     assert part.rows.all() and float(part.loss) == pytest.approx(math.log(8))
 
 
+def test_wrong_positives_are_not_told_by_being_of_the_anchors_own_trajectory():
+    """Where negatives are of others."""
+    encoder = make_encoder()
+    curl = CURL(encoder, negatives="other_trajectories", temperature=1.0, shuffled=True)
+    curl.generator = torch.Generator().manual_seed(0)
+    windows = rolling_patterns(64, 1, 0)._replace(episode=torch.arange(64) % 8, step=torch.arange(64) // 8)
+    at = curl.origin(windows)
+    own = 20.0 * (windows.episode[:, None] == windows.episode)
+    part = curl.contrast_scores(own, at, at, torch.arange(64))
+    assert part.rows.all() and float(part.loss) == pytest.approx(math.log(56))  # keys of seven other trajectories
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 2), (1, 2, 1, 3), (4, 2, 2), (1,), (3,)])
+def test_across_trajectories_every_counting_positive_is_given_once_more(sizes):
+    curl = CURL(make_encoder(), shuffled=True)
+    curl.generator = torch.Generator().manual_seed(3)
+    groups = torch.cat([torch.full((size,), 7 * number) for number, size in enumerate(sizes)])
+    groups = torch.cat([groups, torch.tensor([0])])  # one that does not count
+    n = len(groups)
+    rows = torch.arange(n) < n - 1
+    drawn = torch.stack([curl.positives(10 * torch.arange(n), rows, across=groups) for _ in range(100)]) // 10
+    assert torch.equal(drawn.sort(dim=1).values, torch.arange(n).expand(100, n)) and (drawn[:, -1] == n - 1).all()
+    if max(sizes) <= sum(sizes) / 2:
+        assert (groups[drawn] != groups)[:, :-1].all()
+    if max(sizes) < sum(sizes) / 2:  # one of half of all is exchanged with each of the others alone
+        for anchor in range(n - 1):  # any other trajectory's
+            assert drawn[:, anchor].unique().tolist() == [i for i in range(n - 1) if groups[i] != groups[anchor]]
+
+
+def test_across_one_trajectory_alone_nothing_is_lost():
+    curl = CURL(make_encoder(), shuffled=True)
+    nobody = torch.zeros(4, dtype=torch.bool)
+    assert torch.equal(curl.positives(torch.arange(4), nobody, across=torch.zeros(4)), torch.arange(4))
+
+
 def test_within_trajectories_every_counting_positive_is_given_once_more():
     encoder = make_encoder()
     curl = CURL(encoder, shuffled=True)

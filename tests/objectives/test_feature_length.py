@@ -7,8 +7,8 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from cpc_rl import ContrastiveCallback
-from cpc_rl.nets import at_length
-from cpc_rl.objectives import ATC, CPC, CURL, DRIML, STDIM, Objective
+from cpc_rl.nets import at_length, tempered
+from cpc_rl.objectives import ATC, CPC, CURL, DRIML, SPR, STDIM, Objective
 from tests.objectives.head_checks import as_read
 from tests.objectives.map_encoder import make_map_encoder
 from tests.stamped_env import StampedEnv
@@ -105,3 +105,49 @@ def test_a_dqn_keeps_the_length_of_its_features():
         growth[length] = float(extractor(images).detach().norm() / before)
     assert growth[7.0] < 1.3  # 0.9 when this was written
     assert growth[None] > 1.5  # 2.0
+
+
+def gradient_norms(cls: type[Objective], blank: int, bias: float) -> tuple[float, float]:
+    """Of what the head reads of the encoder and of its weights, with so many black frames in a batch of 32."""
+    encoder = make_encoder()
+    for name, p in encoder.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(p, std=bias) if bias else torch.nn.init.zeros_(p)
+    torch.manual_seed(1)
+    objective = cls(encoder, ACTIONS, augment=None)
+    windows = rolling_patterns(32, objective.horizon + 1, 0)
+    windows.observations[:blank] = 0
+    with encoder.recording() as recording:
+        loss, _ = objective(encoder, windows)
+    read = recording.maps if objective.local else recording.features
+    weights = [p for p in encoder.parameters() if p.dim() > 1]
+    found = (torch.autograd.grad(loss, each, retain_graph=True, allow_unused=True) for each in (read, weights))
+    return tuple(float(sum(g.square().sum() for g in each if g is not None).sqrt()) for each in found)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e-3])
+@pytest.mark.parametrize("cls", [*CLASSES, STDIM, DRIML, SPR])
+def test_black_frames_do_not_drown_the_others(cls, bias):
+    """Their features are all but zero in a young agent, and the gradient through their length as large as these are small."""
+    usual, black = gradient_norms(cls, 0, bias), gradient_norms(cls, 2, bias)
+    for before, after in zip(usual, black, strict=True):
+        assert 0.6 < after / before < 1.7
+
+
+def test_what_varies_as_the_others_do_keeps_its_gradient_to_the_bit():
+    torch.manual_seed(0)
+    rows = torch.randn(20, 8) * torch.rand(20, 1).add(0.2)
+    rows[0] *= 1e-3
+    rows[1] = 3.0
+    rows.requires_grad_()
+    spread = rows.detach().std(dim=-1, correction=0, keepdim=True)
+    gradient = torch.randn(20, 8)
+    out = tempered(rows, spread)
+    out.backward(gradient)
+    assert torch.equal(out, rows) and torch.equal(rows.grad[2:], gradient[2:])
+    share = float(spread[0] / (0.1 * spread.mean())) ** 2
+    assert torch.allclose(rows.grad[0], share * gradient[0]) and 0 < share < 1e-3
+    assert (rows.grad[1] == 0).all()
+    nothing = torch.zeros(3, 4, requires_grad=True)
+    tempered(nothing, torch.zeros(3, 1)).sum().backward()
+    assert nothing.grad is not None and (nothing.grad == 0).all()

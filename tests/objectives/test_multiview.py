@@ -119,3 +119,18 @@ def test_too_few_views_are_refused_with_the_reason():
         Multiview(lonely)
     with pytest.raises(ValueError, match="queue"):
         Multiview(make_two_view_encoder(), negatives="queue")
+
+
+def test_duplicates_are_of_the_view_that_is_the_key():
+    """A view that stands still tells no two moments apart, though the other one moves."""
+    encoder = make_two_view_encoder()
+    windows = rgb_and_depth(8, 1, 0)
+    windows.observations["depth"][:] = windows.observations["depth"][:1].clone()
+    multiview = Multiview(encoder, augment=None, negatives={"mask_duplicates": True})
+    counted = []
+    contrast = multiview.contrast_scores
+    multiview.contrast_scores = lambda *a, **k: counted.append(contrast(*a, **k)) or counted[-1]
+    multiview(encoder, windows)
+    to_depth, to_rgb = counted
+    assert not to_depth.rows.all() or float(to_depth.loss.detach()) == 0.0  # no negative is left
+    assert float(to_rgb.loss.detach()) > 0.0

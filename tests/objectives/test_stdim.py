@@ -70,7 +70,7 @@ def test_loss_equals_a_literal_loop(horizon, length):
 def test_each_position_keeps_the_trajectory_of_its_window():
     encoder = make_map_encoder(8, stride=2)
     stdim = sharpened(STDIM(encoder, negatives="same_trajectory"))
-    windows = rolling_patterns(6, 2, 0)._replace(episode=torch.tensor([0, 0, 1, 1, 1, 0]))
+    windows = rolling_patterns(6, 2, 0)._replace(episode=torch.tensor([0, 0, 1, 1, 1, 0]), step=3 * torch.arange(6))
     expected = loop_stdim(stdim, encoder, windows, same_trajectory=True)
     assert float(stdim(encoder, windows)[0].detach()) == pytest.approx(expected, rel=1e-4)
 
