@@ -40,6 +40,7 @@ def test_moco_with_its_queue(ended):
     places: list[torch.Tensor | None] = []  # of the queue, the newest last
     for step in range(5):
         windows = noise(7, 2, seed=step)
+        windows.episode.add_(7 * step)
         windows.mask[:ended, 1] = False
         queries = moco.projection(encoder(windows.observations[ended:, 0]))
         keys = moco.key_projection(moco.key_encoder(windows.observations[ended:, 1])).detach()
@@ -58,7 +59,7 @@ def test_moco_with_negatives_of_its_own_trajectory():
     encoder = make_encoder()
     moco = MoCo(encoder, horizon=1, negatives="same_trajectory", augment=None)
     differ(moco)
-    windows = noise(12, 2)._replace(episode=torch.arange(12) // 4)
+    windows = noise(12, 2)._replace(episode=torch.arange(12) // 4, step=torch.arange(12) % 4 * 2)
     queries = moco.projection(encoder(windows.observations[:, 0]))
     keys = moco.key_projection(moco.key_encoder(windows.observations[:, 1])).detach()
     own = torch.stack([keys[[j for j in range(12) if j // 4 == i // 4 and j != i]] for i in range(12)])  # (12, 3, D)
