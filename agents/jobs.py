@@ -169,7 +169,8 @@ def run_jobs(
             while running or (waiting and not interrupts):
                 while len(running) < parallel and not interrupts and (job := _next(waiting)):
                     waiting.remove(job)
-                    task = job.task(machine, overwrite=overwrite, command=command)
+                    # What another grid has meanwhile made is not thrown away.
+                    task = job.task(machine, overwrite=overwrite and not job.met, command=command)
                     try:
                         job.forget()
                         process = start_program(task, job.log, program, 1 if parallel > 1 else None)
@@ -189,7 +190,7 @@ def run_jobs(
                         assert process.stdin is not None
                         process.stdin.close()
                         if process.returncode == BUSY and not interrupts:
-                            job.state = "waiting"  # another grid came before it
+                            job.state, job.met = "waiting", True  # another grid came before it
                             waiting.append(job)
                             continue
                         job.end(process.returncode, stopping=bool(interrupts))

@@ -122,6 +122,7 @@ class RunFolder:
 
         :param patience: seconds to wait for another one's end
         :raises Busy: another one is at work here
+        :raises UserError: the disk has no locks
         """
         if self._lock is not None:
             return
@@ -129,7 +130,7 @@ class RunFolder:
         lock = open(self.path / LOCK, "w")  # the lock lasts as long as the file is open
         try:
             self._wait_for(lock, fcntl.LOCK_EX, patience)
-        except Busy:
+        except UserError:
             lock.close()
             raise
         self._lock = lock
@@ -157,11 +158,16 @@ class RunFolder:
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except BlockingIOError:
                 if time.monotonic() >= end:
                     problem = f"Another process is training in {self.path}; wait for it, or choose another --log-dir."
                     raise Busy(problem) from None
                 time.sleep(0.2)
+            except OSError as error:  # as on some network disks
+                raise UserError(
+                    f"{self.path} cannot be locked ({error.strerror}), so that two processes could train in it at once: "
+                    "choose a --log-dir on a disk that has locks."
+                ) from None
 
     def unlock(self) -> None:
         """Let others in."""

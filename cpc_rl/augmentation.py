@@ -1,7 +1,7 @@
 """The augmentation of the algorithm's own batches, where the features extractor asks for one."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -9,6 +9,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.attachment import Site, find_sites, is_trpo, target_extractors
+from cpc_rl.augment.base import check_bounds
 from cpc_rl.consistency import ConsistencyInjection
 from cpc_rl.guard import Guard
 from cpc_rl.image_extractor import ImageExtractor
@@ -33,7 +34,8 @@ class AugmentationDriver:
     :param alive: says whether the ``learn()`` that this belongs to still runs
     :param weight: of DrAC's terms
     :param seed: of the draws
-    :raises ValueError: if the algorithm cannot keep consistent under augmentation
+    :raises ValueError: if the algorithm cannot keep consistent under augmentation, or the images are floats in other bounds
+        than an augmentation takes
     """
 
     def __init__(
@@ -41,6 +43,9 @@ class AugmentationDriver:
     ) -> None:
         self.online = _augmenting(site.extractor for site in find_sites(model))
         self.targets = _augmenting(target_extractors(model))
+        for extractor in self.online:
+            assert extractor.augmentation is not None
+            check_bounds(extractor.augmentation, cast(Any, extractor)._observation_space)
         self.alive = alive
         self._handles: list[RemovableHandle] = []
         self.consistency: ConsistencyInjection | None = None

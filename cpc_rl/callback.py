@@ -13,7 +13,6 @@ from cpc_rl.checks import check_flag
 from cpc_rl.compiled import UncompiledHolders
 from cpc_rl.guard import Guard
 from cpc_rl.head import Head
-from cpc_rl.head_warnings import warn_of_unaugmented
 from cpc_rl.injection import Injection
 from cpc_rl.learn_callback import LearnCallback
 from cpc_rl.monitor import Monitors
@@ -164,7 +163,6 @@ class ContrastiveCallback(LearnCallback):
                     shared_pass=None if self._sharing is None else self._sharing.shared_pass(site, head),
                 )
             )
-            warn_of_unaugmented(head, self.settings.keywords)
         self._uncompiled = UncompiledHolders(
             self.model.policy, [part for each in self._injections for part in each.hooked], alive
         )

@@ -186,15 +186,13 @@ def _check_pixels(model: BaseAlgorithm, file: str | os.PathLike, told: Mapping[s
 
 
 def _vec_normalize(model: BaseAlgorithm) -> bool | None:
-    """Whether ``VecNormalize`` normalises any image that the model sees; ``None`` for a model without an environment."""
+    """Whether ``VecNormalize`` normalises any image that the encoder reads; ``None`` for a model without an environment."""
     if model.get_env() is None:
         return None
-    wrapper, space = model.get_vec_normalize_env(), model.observation_space
+    wrapper, keys = model.get_vec_normalize_env(), _site(model).encoder.keys
     if wrapper is None or not wrapper.norm_obs:
         return False
-    if not isinstance(space, spaces.Dict):
-        return True
-    return any(len(space[key].shape or ()) == 3 for key in wrapper.norm_obs_keys or space.keys())
+    return keys is None or wrapper.norm_obs_keys is None or any(key in wrapper.norm_obs_keys for key in keys)
 
 
 def _brightest(space: str, normalize_images: bool) -> int | None:

@@ -27,13 +27,17 @@ class Term:
     :param balance: the coefficient
     :param weight: multiplies the coefficient
     :param short_of_frames: whether the algorithm's rollouts end too soon after most of their frames for its horizon
-    :param unaugmented: whether all that it reads are the algorithm's own features, of images as they are
+    :param augment_given: whether the user asked for an augmentation, and did not leave it at the objective's own
+    :param agent_augments: whether the algorithm's own batches are augmented
+    :param unaugmented: whether all that it read last are the algorithm's own features, of images as they are
     """
 
     objective: Objective
     balance: Balance
     weight: float = 1.0
     short_of_frames: bool = False
+    augment_given: bool = False
+    agent_augments: bool = False
     unaugmented: bool = False
 
     @property
@@ -150,6 +154,8 @@ class Head:
                 recording.features.append(shared.anchors)
             given = (self.encoder, windows) if shared is None else (self.encoder, windows, shared)
             loss, metrics = checked(name, term.objective(*given))
+            features_alone = shared is not None and shared.next_keys is not None and term.objective.horizon == 1
+            term.unaugmented = features_alone and term.objective.takes_next_keys and not term.agent_augments
             outputs = recording.outputs + ([] if shared is None else [shared.anchors])
             places = recording.maps if term.objective.local else []
             # All of the gradient at a map comes through the features as well, on a way that is needed again below.

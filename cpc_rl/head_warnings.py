@@ -3,29 +3,11 @@
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
-from cpc_rl.head import Head
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 
 LEAST_STEPS = 20  # of a head, to say that they trained nothing
-
-
-def warn_of_unaugmented(head: Head, keywords: Mapping[str, Mapping[str, Any]]) -> None:
-    """
-    Of an augmentation that was asked for and changes nothing.
-
-    :param keywords: of the objectives, by their names
-    """
-    for name, term in head.terms.items():
-        if term.unaugmented and keywords[name].get("augment") is not None:
-            warnings.warn(
-                f"The objective {name!r} was given augment={keywords[name]['augment']!r}, which it has no use for: it takes "
-                "the features that the agent computes of its images as they are, its anchors' and those of the next frames. "
-                "With share_passes=False it makes passes of its own, of augmented images.",
-                stacklevel=4,
-            )
 
 
 class HeadWarnings:
@@ -69,6 +51,15 @@ class HeadWarnings:
             "trains nothing",
             f"nothing was trained in {steps} head steps, for no anchor had a positive{later} or none had a negative. Episodes "
             "may be too short for the horizon, or the choice of negatives leaves none.",
+        )
+
+    def of_no_use_for_augment(self) -> None:
+        """Of an augmentation that was asked for and changes nothing."""
+        self._say(
+            "augment",
+            "augment was given and has no use: the head takes the features that the agent computes of its images as they are, "
+            "its anchors' and those of the next frames. With share_passes=False it makes passes of its own, of augmented "
+            "images.",
         )
 
     def of_detached(self, share: float) -> None:

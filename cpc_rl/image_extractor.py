@@ -10,7 +10,6 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from cpc_rl.augment import AugmentationFn, make_augmentation
-from cpc_rl.augment.base import check_bounds
 
 AUGMENT_MODES = ("off", "train", "always")
 Precision = Literal["float32", "bf16"]
@@ -64,7 +63,6 @@ class ImageExtractor(BaseFeaturesExtractor):
         self._augment_generator: torch.Generator | None = None
         self._augment_state: tuple[str, Tensor] | None = None  # device type and generator state, of a copy
         augmentation = None if augment is None else make_augmentation(augment)
-        check_bounds(augmentation, observation_space)
         # Past nn.Module: an augmentation that is a module must not add to the parameters or to the state dict.
         object.__setattr__(self, "augmentation", augmentation)
         if augmentation is not None:

@@ -49,6 +49,8 @@ class Monitors:
         """Hand everything since the last flush to the logger."""
         for name, monitor in self.by_name.items():
             term = head.terms[name]
+            if term.unaugmented and term.augment_given:
+                monitor.warn.of_no_use_for_augment()
             with _as_they_are(term.objective) if term.unaugmented else nullcontext():
                 monitor.flush(logger, head.encoder, term.objective, num_timesteps)
 
@@ -56,11 +58,14 @@ class Monitors:
 @contextmanager
 def _as_they_are(objective: Objective) -> Iterator[None]:
     """Within this block the objective leaves images as they are."""
+    before = vars(objective).get("augmented")  # somebody's own
     object.__setattr__(objective, "augmented", lambda observations: observations)
     try:
         yield
     finally:
         object.__delattr__(objective, "augmented")
+        if before is not None:
+            object.__setattr__(objective, "augmented", before)
 
 
 class Monitor:

@@ -89,21 +89,23 @@ def mlp(*sizes: int, norm: Literal["batch", "layer"] | None = None, last_norm: b
     return nn.Sequential(*layers)
 
 
-NARROW = 0.1  # of the rows' mean spread
+NARROW = 0.1  # of the rows' usual spread
 
 
 def tempered(rows: Tensor, spread: Tensor) -> Tensor:
     """
     The rows as they are. One that is to be divided by its spread, and hardly has any, has a gradient as large as that is
-    small: a black frame's features are all but zero in a young agent. Where a row's spread is less than a tenth of the rows'
-    mean, its gradient is made smaller by the square of how much less: no row's is more than ten times a usual one's, and one
-    of next to no spread has next to none.
+    small: a black frame's features are all but zero in a young agent. Where a row's spread is less than a tenth of a usual
+    one, its gradient is made smaller by the square of how much less: no row's is more than ten times a usual one's, and one of
+    next to no spread has next to none. Usual is what three quarters of the rows do not exceed: neither many black frames nor
+    some rows that are far larger than the others move it much.
 
     :param rows: shape ``(..., D)``
     :param spread: what each will be divided by, shape ``(..., 1)``
     """
     spread = spread.detach()
-    weight = (spread / (NARROW * spread.mean())).nan_to_num(nan=0.0).clamp(max=1).square().to(rows.dtype)
+    usual = spread.flatten().sort().values[(3 * spread.numel() - 1) // 4] if spread.numel() else spread.sum()
+    weight = (spread / (NARROW * usual)).nan_to_num(nan=0.0).clamp(max=1).square().to(rows.dtype)
     part = rows * weight
     return torch.where(weight < 1, rows.detach() + (part - part.detach()), rows)
 

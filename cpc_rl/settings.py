@@ -121,7 +121,8 @@ class HeadSettings:
                 torch.manual_seed(seed + number + 100 * place)
                 objective = make.build(site.encoder, model.action_space, **self.keywords[name]).to(parameter.device)
             _put_in(objective, dtype)
-            terms[name] = Term(objective, Balance(coef, self.gradient_ratio), self.weights[name])
+            given = self.keywords[name].get("augment") is not None
+            terms[name] = Term(objective, Balance(coef, self.gradient_ratio), self.weights[name], augment_given=given)
         return Head(terms, site.encoder, learning_rate=self.learning_rate, separate=separate, seed=seed + 1000 * number)
 
     def signature(self, head: Head) -> str:

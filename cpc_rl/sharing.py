@@ -64,7 +64,7 @@ class Sharing:
         for term in head.terms.values():
             needed = LEAST_ROLLOUT * term.objective.horizon
             term.short_of_frames = self.rollout_steps is not None and needed > self.rollout_steps
-            term.unaugmented = False
+            term.agent_augments = self.rollout_steps is None and getattr(site.extractor, "augmentation", None) is not None
         wanted = not head.separate and any(term.shares for term in head.terms.values())
         if not wanted or is_trpo(self.model) or site.encoder.is_dict:
             return None
@@ -74,10 +74,6 @@ class Sharing:
             rollout = RolloutFeatures(site.extractor, policy.value_net, lambda: self.model._last_obs, self.alive)
             self.rollouts.append(rollout)
         target = matching_target(self.model.policy, site.extractor)
-        augmented = self.rollout_steps is None and getattr(site.extractor, "augmentation", None) is not None  # as DrQ does
-        if (rollout is not None or target is not None) and not augmented:
-            for term in head.terms.values():
-                term.unaugmented = term.shares and term.objective.takes_next_keys and term.objective.horizon == 1
         return SharedPass(self.minibatches, target, is_joined(self.model), self.batch_size, rollout)
 
     def begin_rollout(self) -> None:

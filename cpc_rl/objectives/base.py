@@ -149,6 +149,8 @@ class Objective(nn.Module):
             # Group by group, in an order that is drawn, and then each as many places on as the largest group has rows.
             groups, inverse, sizes = across[counting].unique(return_inverse=True, return_counts=True)
             inverse = torch.randperm(len(groups), device=targets.device, generator=self.generator)[inverse]
+            if len(groups) == 1:  # there is no other
+                return targets.index_copy(0, counting, targets[counting[order]])
             order = order[inverse[order].argsort(stable=True)]
             return targets.index_copy(0, counting[order], targets[counting[order.roll(-int(sizes.max()))]])
         if within is None:

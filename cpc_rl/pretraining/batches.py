@@ -106,7 +106,7 @@ class EpisodeBatches(Dataset):
                     raise ValueError(batch)
                 yield batch
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if "DataLoader worker (pid" not in str(error):  # others are raised in one, and arrive here
                 raise
             raise ValueError(
                 f"A process that reads the data has ended ({' '.join(str(error).split())}). If the memory was used up, take "

@@ -65,8 +65,8 @@ class ChannelsFirst:
     """
     The image entries of a space with their channels first, and stored frames turned the same way.
 
-    Of a Dict those of 8 bits, and only where there are none those of floats, of several entries with finite bounds: a lidar's
-    scans and a matrix of features have axes too, and Stable-Baselines3 takes neither for images.
+    Of a Dict with several entries those of floats are images that have finite bounds and, beside images of 8 bits, the shape
+    of one (depth, say): a lidar's scans and a matrix of features have axes too.
 
     :param space: of the stored observations: a Box of an image, (H, W), (H, W, C) or (C, H, W), or a Dict with some
     :raises ValueError: if there is no image
@@ -100,8 +100,12 @@ def _chosen(entries: dict[str, spaces.Space]) -> dict[str, spaces.Space]:
     """The entries of a Dict that are read as images."""
     images = {key: entry for key, entry in entries.items() if isinstance(entry, spaces.Box) and _order(entry) is not None}
     of_8_bits = {key: entry for key, entry in images.items() if entry.dtype == np.uint8}
-    floats = {key: entry for key, entry in images.items() if len(entries) == 1 or entry.is_bounded()}
-    return dict(of_8_bits or floats)
+    floats = {key: entry for key, entry in images.items() if key not in of_8_bits}
+    if len(entries) > 1:
+        floats = {key: entry for key, entry in floats.items() if entry.is_bounded()}
+    if of_8_bits:
+        floats = {key: entry for key, entry in floats.items() if len(entry.shape) == 3 and min(entry.shape) in (1, 3, 4)}
+    return {key: entry for key, entry in entries.items() if key in of_8_bits or key in floats}
 
 
 def _order(space: spaces.Space) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import re
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +169,20 @@ def _frames(file: Path) -> tuple[int, str]:
 def _in_order(names: list[str]) -> list[str]:
     """Names sorted; where all but their endings are numbers, decimal ones too, by their values."""
     stems = {name: os.path.splitext(name)[0] for name in names}
-    if all(NUMBER.fullmatch(stem) for stem in stems.values()):
+    if all(NUMBER.fullmatch(stem) for stem in stems.values()) and not _counted(list(stems.values())):
         return sorted(names, key=lambda name: (Decimal(stems[name]), name))
     return sorted(names, key=_natural)
+
+
+def _counted(stems: list[str]) -> bool:
+    """Whether what stands behind the point is a number of its own, as in ``3.8``, ``3.9``, ``3.10``: it counts by ones."""
+    counts: dict[str, list[int]] = {}
+    for stem in stems:
+        before, point, after = stem.partition(".")
+        if point:
+            counts.setdefault(before, []).append(int(after))
+    several = [sorted(found) for found in counts.values() if len(found) > 1]
+    return bool(several) and all(b - a == 1 for found in several for a, b in pairwise(found))
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

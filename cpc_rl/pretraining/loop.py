@@ -203,6 +203,8 @@ def _encoder(
 
 def _device(device: torch.device | str) -> torch.device:
     here = int(os.environ.get("LOCAL_RANK", "0"))
+    if here >= torch.cuda.device_count():  # a launcher shows each process its own GPU alone
+        here = 0
     if device != "auto":
         if str(device) == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             device = torch.device("cuda", here)  # processes that name no GPU have one each

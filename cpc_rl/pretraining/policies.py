@@ -11,7 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 from stable_baselines3.common.vec_env.vec_transpose import VecTransposeImage
 
 from cpc_rl.frame_stacking import frames_in, stacked
@@ -83,16 +85,19 @@ class TrainedPolicy(Policy):
         self.masks = masks if takes else None
         noise = getattr(model, "action_noise", None)
         self.noise: ActionNoise | None = getattr(noise, "base_noise", noise)  # of several environments one's
-        self.steps = 0
+        self.rollout = _rollout(model)
+        self.steps = 0  # of the present rollout
         self.state: Any = None
         self.stack: Any = None
         self.start = np.ones(1, dtype=bool)
 
     def seed(self, seed: int) -> None:
         self.model.set_random_seed(seed)
+        self.steps = 0
 
     def reset(self) -> None:
-        self.state, self.stack, self.start, self.steps = None, None, np.ones(1, dtype=bool), 0
+        self.state, self.stack, self.start = None, None, np.ones(1, dtype=bool)
+        self.steps = 0 if self.rollout is None else self.steps
         if self.noise is not None:
             self.noise.reset()
 
@@ -102,12 +107,12 @@ class TrainedPolicy(Policy):
         given: dict[str, Any] = {} if self.masks is None else {"action_masks": self.masks()}
         action, self.state = self.model.predict(self.stack, state=self.state, episode_start=self.start, **given)
         self.start = np.zeros(1, dtype=bool)
-        self.steps += 1
+        self.steps = self.steps + 1 if self.rollout is None else (self.steps + 1) % self.rollout
         action = action if self.noise is None else self._with_noise(action, self.noise)
         return action if action.ndim else action.item()
 
     def _draw_gsde(self) -> None:
-        """At an episode's beginning, and every ``sde_sample_freq`` steps if that is above 0, as in training."""
+        """With each rollout, and within it every ``sde_sample_freq`` steps if that is above 0, as in training."""
         every = self.model.sde_sample_freq
         if self.model.use_sde and (self.steps == 0 or (every > 0 and self.steps % every == 0)):
             self.model.policy.reset_noise(1)  # type: ignore[operator]  # of every policy that has gSDE
@@ -116,6 +121,14 @@ class TrainedPolicy(Policy):
         """Stable-Baselines3 adds it to actions that are scaled to [-1, 1]."""
         policy = self.model.policy
         return policy.unscale_action(np.clip(policy.scale_action(action) + noise(), -1, 1).astype(np.float32))
+
+
+def _rollout(model: BaseAlgorithm) -> int | None:
+    """Steps between two updates while it trained; ``None`` where these came with the ends of episodes."""
+    if isinstance(model, OffPolicyAlgorithm):
+        train_freq: Any = model.train_freq  # of a loaded model, or one that has an environment, a TrainFreq
+        return train_freq.frequency if train_freq.unit == TrainFrequencyUnit.STEP else None
+    return getattr(model, "n_steps", None)
 
 
 def _stacks(space: spaces.Space, frames: int) -> spaces.Space:
@@ -149,5 +162,8 @@ def make_policy(policy: str, algorithm: str | None, env: gymnasium.Env) -> Polic
     if algorithm is None:
         raise ValueError("A model's zip does not say its algorithm: name it, as in --algo ppo.")
     model = load_algorithm(algorithm_class(algorithm), policy, "cpu")
-    masks = env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None
+
+    def masks() -> Any:  # looked for when it acts: before its first reset an environment may not know
+        return env.get_wrapper_attr("action_masks")() if env.has_wrapper_attr("action_masks") else None
+
     return TrainedPolicy(model, env.observation_space, masks)

@@ -71,9 +71,9 @@ class Training:
         }
         for name, bound in {**least, "seed": 0, "probe_frames": 0}.items():
             self._set(name, check_number(name, getattr(self, name), whole=True, low=bound))
-        self._set("weight_decay", check_number("weight_decay", self.weight_decay, low=0))
+        check_number("weight_decay", self.weight_decay, low=0)  # and left as it is, for checkpoints hold it as a text
         if self.learning_rate is not None:
-            self._set("learning_rate", check_number("learning_rate", self.learning_rate, low=0, above=True))
+            check_number("learning_rate", self.learning_rate, low=0, above=True)
         if self.warmup is not None:
             self._set("warmup", check_number("warmup", self.warmup, whole=True))
         if not 0 <= self.warmup_steps < self.steps:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agents.errors import UserError
+from agents.errors import Busy, UserError
 from agents.folder_checks import check_folders
 from agents.grid import run_grid
 from agents.jobs import Job, run_jobs
@@ -150,6 +150,33 @@ def test_what_another_grid_is_at_work_on_is_left_for_later(tmp_path: Path, capsy
     assert {job.state for job in jobs} == {"finished"} and not any(job.failure.exists() for job in jobs)
     said = capsys.readouterr().err
     assert said.count("ppo-none seed 0 is left for later. Another process is training in") == 1
+
+
+def test_what_another_grid_has_meanwhile_finished_is_not_thrown_away(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, ["none"], (0, 1))
+    other = RunFolder(jobs[0].folder.path)
+    other.lock()
+
+    def watch(jobs: Sequence[Job]) -> None:
+        if jobs[1].state == "finished":
+            other.unlock()
+
+    program = (sys.executable, "-c", STAND_IN)
+    assert run_jobs(jobs, 1, MACHINE, overwrite=True, command="typed", watch=watch, program=program)
+    tasks = [json.loads((job.folder.path / "task.json").read_text()) for job in jobs]
+    assert [task["overwrite"] for task in tasks] == [False, True]
+
+
+def test_a_disk_without_locks_is_a_sentence_and_no_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr("fcntl.flock", flock)
+    for look in (folder.lock, folder.check_free):
+        with pytest.raises(UserError, match="cannot be locked") as refused:
+            look()
+        assert not isinstance(refused.value, Busy)
 
 
 def test_a_grid_that_comes_first_by_a_moment(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Augmentations that do not fit the images: they change the size, as CURL's crop does, or need other numbers."""
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
-from cpc_rl import NatureExtractor
+from cpc_rl import AugmentationCallback, NatureExtractor, pinned_policy_kwargs
 from cpc_rl.encoder import IMAGE, Encoder
 from cpc_rl.objectives import OBJECTIVES
 
@@ -42,8 +45,22 @@ def test_floats_that_a_change_of_colour_would_cut_off_are_refused(augment, bound
     floats = spaces.Box(*bounds, (3, 44, 44), np.float32)
     with pytest.raises(ValueError, match="cuts float images off at 0 and 1"):
         OBJECTIVES["simclr"].build(Encoder({IMAGE: NatureCNN(floats, 32, True)}, floats), spaces.Discrete(3), augment=augment)
+
+
+def test_floats_that_the_agents_own_augmentation_would_cut_off_are_refused_before_it_trains():
+    """And not where a model is loaded, which may have been trained so and still acts."""
+
+    class Floats(gymnasium.Env):
+        observation_space = spaces.Box(0, 10, (3, 44, 44), np.float32)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return self.observation_space.sample(), {}
+
+    kwargs = pinned_policy_kwargs(PPO, NatureExtractor, features_dim=8, augment="contrast", normalized_image=True)
+    model = PPO("CnnPolicy", DummyVecEnv([Floats]), policy_kwargs={**kwargs, "normalize_images": False})
     with pytest.raises(ValueError, match="cuts float images off at 0 and 1"):
-        NatureExtractor(floats, 32, augment=augment, normalized_image=True)
+        model.learn(10, callback=AugmentationCallback())
 
 
 def test_floats_up_to_1_and_changes_that_cut_nothing_off_are_not():

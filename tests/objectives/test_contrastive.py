@@ -236,6 +236,8 @@ def test_across_trajectories_every_counting_positive_is_given_once_more(sizes):
 def test_across_one_trajectory_alone_nothing_is_lost():
     curl = CURL(make_encoder(), shuffled=True)
     nobody = torch.zeros(4, dtype=torch.bool)
+    curl.generator = torch.Generator().manual_seed(0)
+    assert not torch.equal(curl.positives(torch.arange(40), across=torch.zeros(40)), torch.arange(40))  # as within it
     assert torch.equal(curl.positives(torch.arange(4), nobody, across=torch.zeros(4)), torch.arange(4))
 
 

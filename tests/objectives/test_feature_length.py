@@ -139,15 +139,21 @@ def test_what_varies_as_the_others_do_keeps_its_gradient_to_the_bit():
     rows = torch.randn(20, 8) * torch.rand(20, 1).add(0.2)
     rows[0] *= 1e-3
     rows[1] = 3.0
+    rows[2] *= 1e6  # larger than the others, by whatever there was to see
     rows.requires_grad_()
     spread = rows.detach().std(dim=-1, correction=0, keepdim=True)
     gradient = torch.randn(20, 8)
     out = tempered(rows, spread)
     out.backward(gradient)
     assert torch.equal(out, rows) and torch.equal(rows.grad[2:], gradient[2:])
-    share = float(spread[0] / (0.1 * spread.mean())) ** 2
+    share = float(spread[0] / (0.1 * spread.flatten().sort().values[14])) ** 2
     assert torch.allclose(rows.grad[0], share * gradient[0]) and 0 < share < 1e-3
     assert (rows.grad[1] == 0).all()
+    rows.grad = None
+    broken = rows.detach().clone().requires_grad_()
+    broken.data[3] = torch.nan
+    tempered(broken, broken.detach().std(dim=-1, correction=0, keepdim=True)).backward(gradient)
+    assert torch.equal(broken.grad[4:], gradient[4:])  # what is not a number silences no other row
     nothing = torch.zeros(3, 4, requires_grad=True)
     tempered(nothing, torch.zeros(3, 1)).sum().backward()
     assert nothing.grad is not None and (nothing.grad == 0).all()

@@ -44,6 +44,26 @@ def actions(policy: TrainedPolicy, env: Rolling, seed: int, episodes: int = 3) -
     return np.array(found)
 
 
+class Shy(Rolling):
+    """Does not know before its first reset."""
+
+    @property
+    def action_masks(self) -> Any:
+        if not hasattr(self, "grid"):
+            raise RuntimeError("call reset() first")
+        return lambda: np.ones(4, dtype=bool)
+
+
+@pytest.mark.parametrize("make", [PPO, MaskablePPO])
+def test_masks_are_asked_for_when_it_acts(make: Any, tmp_path: Any) -> None:
+    make("CnnPolicy", Rolling() if make is PPO else Masked(), n_steps=8, batch_size=8, **small()).save(tmp_path / "model.zip")
+    env = Shy()
+    policy = make_policy(str(tmp_path / "model.zip"), make.__name__, env)
+    observation, _ = env.reset(seed=0)
+    policy.reset()
+    assert env.action_space.contains(policy(observation))
+
+
 def test_masks_are_kept_to(tmp_path: Any) -> None:
     MaskablePPO("CnnPolicy", Masked(), n_steps=8, batch_size=8, **small()).save(tmp_path / "model.zip")
     env = Masked()
@@ -58,16 +78,26 @@ def test_masks_are_kept_to(tmp_path: Any) -> None:
     assert played == [0, 1, 2, 3, 0, 1]
 
 
-@pytest.mark.parametrize(("make", "every"), [(PPO, -1), (SAC, -1), (TQC, 2)])
-def test_gsde_draws_anew_as_often_as_in_training(make: Any, every: int) -> None:
-    more = {"n_steps": 8, "batch_size": 8} if make is PPO else {"buffer_size": 10}
+@pytest.mark.parametrize(
+    ("make", "every", "rollout", "expected"),
+    [
+        (PPO, -1, 8, [7]),
+        (PPO, 3, 8, [2, 5, 7, 10, 13]),
+        (SAC, -1, 1, range(14)),
+        (TQC, -1, 4, [3, 7, 11]),
+        (SAC, -1, (1, "episode"), [4, 9]),
+    ],
+)
+def test_gsde_draws_anew_as_often_as_in_training(make: Any, every: int, rollout: Any, expected: Any) -> None:
+    """With each rollout, and every so many steps of it; what is given are the steps after which the action is another."""
+    more = {"n_steps": rollout, "batch_size": 8} if make is PPO else {"buffer_size": 10, "train_freq": rollout}
     model = make("CnnPolicy", Continuous(), use_sde=True, sde_sample_freq=every, **more, **small())
     policy, env = TrainedPolicy(model, Rolling.observation_space), Continuous()
     first, again, other = (actions(policy, env, seed) for seed in (5, 5, 6))
     assert np.array_equal(first, again) and not np.allclose(first, other)
-    assert not np.allclose(first[0], first[1])  # each episode
-    changes = [not np.allclose(a, b, atol=1e-5) for a, b in zip(first[0], first[0][1:], strict=False)]
-    assert changes == ([False, True, False, True] if every == 2 else [False] * 4)
+    played = first.reshape(15, 2)
+    changes = [step for step in range(14) if not np.allclose(played[step], played[step + 1], atol=1e-4)]
+    assert changes == list(expected)
 
 
 @pytest.mark.parametrize("vectorized", [False, True])

@@ -37,6 +37,9 @@ def write_images(folder: Path, names: list[str]) -> None:
         ["100.0.png", "100.25.png", "100.5.png", "100.75.png", "101.0.png"],
         ["1700000000000000001.png", "1700000000000000002.png", "01700000000000000003.png"],  # more digits than a float has
         ["v1.9.png", "v1.10.png"],  # versions, say
+        ["2.11.png", *[f"3.{frame}.png" for frame in range(1, 13)], "4.1.png"],  # an episode's number and a frame's
+        ["3.8.png", "3.9.png", "3.10.png", "3.11.png"],
+        ["0.9.png", "1.png", "1.05.png", "1.1.png"],
         ["\u00b21.png", "\u00b22.png"],
     ],
 )
@@ -67,8 +70,8 @@ def test_what_was_skipped_is_told_where_no_windows_are_left(tmp_path: Path) -> N
         pretrain(folder, "curl", out=tmp_path / "out", **TINY)
 
 
-def test_of_a_dict_images_of_8_bits_come_before_floats() -> None:
-    """A Dict with a picture and a matrix of features is read as Stable-Baselines3's extractor takes it."""
+def test_what_of_a_dict_is_read_as_images() -> None:
+    """A matrix of features and a scan beside a picture are none, depth is."""
     picture = spaces.Box(0, 255, (36, 36, 3), np.uint8)
     matrix, scan = spaces.Box(-1, 1, (10, 8), np.float32), spaces.Box(-np.inf, np.inf, (4, 10, 10), np.float32)
     depth = spaces.Box(0, 1, (36, 36, 1), np.float32)
@@ -76,7 +79,7 @@ def test_of_a_dict_images_of_8_bits_come_before_floats() -> None:
     def read(**entries: spaces.Space) -> list[str]:
         return list(ChannelsFirst(spaces.Dict(entries)).orders)
 
-    assert read(picture=picture, matrix=matrix, scan=scan, depth=depth) == ["picture"]
+    assert read(picture=picture, matrix=matrix, scan=scan, depth=depth) == ["depth", "picture"]
     assert read(scan=scan, depth=depth) == ["depth"]
     assert read(scan=scan) == ["scan"]
 
