@@ -405,10 +405,11 @@ def test_under_torchrun_cuda_is_the_processs_own(monkeypatch: pytest.MonkeyPatch
     asked = []
     monkeypatch.setattr(torch, "zeros", lambda *size, device: asked.append(str(device)) or torch.ones(1))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    for size, device in (("2", "cuda"), ("2", "cuda:0"), ("1", "cuda")):
+    for size, device, seen in (("2", "cuda", 2), ("2", "cuda:0", 2), ("1", "cuda", 2), ("2", "cuda", 1)):
         monkeypatch.setenv("WORLD_SIZE", size)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda seen=seen: seen)
         _device(device)
-    assert asked == ["cuda:1", "cuda:0", "cuda"]
+    assert asked == ["cuda:1", "cuda:0", "cuda", "cuda:0"]  # a launcher may show each process one GPU alone
 
 
 def short_replay(file: Path) -> Path:
