@@ -132,7 +132,21 @@ REPORTS = [
     (
         "report-augmented.md",
         "scores-augmented.csv",
-        ("none", "aug", "compute", "cpc", "atc", "curl", "spr", "aug+cpc", "aug+atc", "aug+curl"),
+        (
+            "none",
+            "aug",
+            "compute",
+            "cpc",
+            "atc",
+            "curl",
+            "taco",
+            "spr",
+            "aug+cpc",
+            "aug+atc",
+            "aug+curl",
+            "aug+taco",
+            "aug+spr",
+        ),
     ),
     ("report-objectives.md", "scores-objectives.csv", ("none", "compute", "curl", "atc", "taco", "cpc", "shuffled+cpc")),
 ]
