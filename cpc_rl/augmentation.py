@@ -44,7 +44,6 @@ class AugmentationDriver:
         self.online = _augmenting(site.extractor for site in find_sites(model))
         self.targets = _augmenting(target_extractors(model))
         for extractor in self.online:
-            assert extractor.augmentation is not None
             check_bounds(extractor.augmentation, cast(Any, extractor)._observation_space)
         self.alive = alive
         self._handles: list[RemovableHandle] = []

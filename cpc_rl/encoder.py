@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
         :raises ValueError: its images are of other numbers than uint8 and floats
         """
-        for space in map(self._space, self.extractors):
+        for space in self.spaces:
             if space.dtype != np.uint8 and not np.issubdtype(space.dtype, np.floating):
                 raise ValueError(
                     f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "

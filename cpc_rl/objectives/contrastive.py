@@ -103,9 +103,10 @@ class ContrastiveObjective(Objective):
         prints = torch.zeros_like(steps)
         if self.negatives.mask_duplicates:
             observations = windows.observations
-            images = list(observations.values()) if isinstance(observations, Mapping) else [observations]
-            if entry is not None and isinstance(observations, Mapping):
-                images = [observations[entry]]
+            if isinstance(observations, Mapping):
+                images = list(observations.values()) if entry is None else [observations[entry]]
+            else:
+                images = [observations]
             prints = joint_fingerprints(image[:, first:last].flatten(0, 1) for image in images)
         return Origin(episodes, steps, mask.flatten(), prints)
 

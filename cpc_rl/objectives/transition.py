@@ -14,7 +14,8 @@ def renormalized(latents: Tensor) -> Tensor:
     :return: the same shape
     """
     flat = latents.flatten(1)
-    flat = tempered(flat, flat.amax(dim=1, keepdim=True) - flat.amin(dim=1, keepdim=True))
+    seen = flat.detach()
+    flat = tempered(flat, seen.amax(dim=1, keepdim=True) - seen.amin(dim=1, keepdim=True))
     low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
     return ((flat - low) / (high - low).clamp(min=1e-5)).view_as(latents)
 

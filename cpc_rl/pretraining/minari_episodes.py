@@ -38,7 +38,7 @@ class MinariEpisodes(Episodes):
         folder = Path(folder)
         data = folder / "data" if (folder / "data" / "metadata.json").exists() else folder
         self.file = data / "main_data.hdf5"
-        if _format(data) not in (None, "hdf5"):
+        if (read_metadata(data) or {}).get("data_format", "hdf5") != "hdf5":
             raise ValueError(f"{folder} is a Minari dataset in another format than HDF5, the one that is read here.")
         try:
             storage: Any = MinariStorage.read(data)
@@ -137,13 +137,13 @@ class MinariEpisodes(Episodes):
         return {**self.__dict__, "_opened": None}
 
 
-def _format(data: Path) -> str | None:
-    """What a dataset's metadata call its format; ``None`` where they do not say."""
+def read_metadata(data: Path) -> dict[str, Any] | None:
+    """What a folder's ``metadata.json`` says; nothing if it is no dataset's, and ``None`` if it cannot be read."""
     try:
         told = json.loads((data / "metadata.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told.get("data_format") if isinstance(told, dict) else None
+    return told if isinstance(told, dict) else {}
 
 
 def _vector_space(space: spaces.Space) -> spaces.Space | None:

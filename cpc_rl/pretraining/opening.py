@@ -1,13 +1,12 @@
 """Which kind of data a name stands for."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from cpc_rl.pretraining.episodes import Episodes
 from cpc_rl.pretraining.image_episodes import ImageEpisodes
-from cpc_rl.pretraining.minari_episodes import MinariEpisodes
+from cpc_rl.pretraining.minari_episodes import MinariEpisodes, read_metadata
 from cpc_rl.pretraining.replay import ReplayData
 from cpc_rl.pretraining.stacked_episodes import StackedEpisodes
 
@@ -54,11 +53,10 @@ def open_dataset(dataset: Data | str | os.PathLike, **keywords: Any) -> Data:
 
 def _is_minari(folder: Path) -> bool:
     """Other folders may hold a ``metadata.json`` as well."""
-    try:
-        content = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    content = read_metadata(folder)
+    if content is None:
         return (folder / "metadata.json").exists() and (folder / "main_data.hdf5").exists()
-    return isinstance(content, dict) and "total_episodes" in content
+    return "total_episodes" in content
 
 
 def stacked(data: Data, frames: int) -> Data:
