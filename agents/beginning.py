@@ -17,7 +17,7 @@ from agents.arms import Arm, parse_arm
 from agents.build import attach_early, build_callback, build_model, more_compute
 from agents.calibration import measure_compute_ratio, without_and_with_head
 from agents.configuration import RunConfiguration, installed_versions
-from agents.errors import UserError
+from agents.errors import Busy, UserError
 from agents.machine import Machine, make_training_environments
 from agents.randomness import undisturbed
 from agents.run_folder import RunFolder
@@ -34,10 +34,16 @@ def start_run(
     arm: Arm,
     callback: BaseCallback | None,
     *,
+    found: bool,
     overwrite: bool,
     command: str,
 ) -> BaseAlgorithm:
-    """A new model in a new folder; the folder is touched once everything else has gone well."""
+    """
+    A new model in a new folder; the folder is touched once everything else has gone well.
+
+    :param found: whether there was a run, and the folder is locked
+    :raises Busy: there was none, and now there is
+    """
     recipe, seed = configuration.recipe, configuration.seed
     check_unchanged(configuration)
     ratio = 1.0
@@ -57,10 +63,13 @@ def start_run(
         names = [name for name in ("n_epochs", "gradient_steps") if hasattr(model, name)]
         more = {name: getattr(model, name) for name in names}
         content["compute"] = {"ratio": round(ratio, 4), "head": ",".join(arm.matched), **more}
-    if overwrite and folder.is_there():
-        folder.move_aside()
-    else:
+    if not found:
         folder.lock()
+        if folder.is_there():
+            again = "the same command goes on with that, --overwrite anew"
+            raise Busy(f"Another process has meanwhile trained in {folder.path}; {again}.")
+    elif overwrite:
+        folder.move_aside()
     folder.start(content)
     shutil.rmtree(folder.replaced, ignore_errors=True)
     return model

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from agents.configuration import RunConfiguration
-from agents.errors import Busy
+from agents.errors import Busy, UserError
 from agents.files import write_text
 from agents.machine import Machine
 from agents.processes import BUSY, STOPPED, WORKER, start_program
@@ -210,7 +210,7 @@ def _next(waiting: Sequence[Job]) -> Job | None:
             if not job.met:
                 print(f"{job.name} is left for later. {error}", file=sys.stderr)
             job.met = True
-        except OSError:
+        except (OSError, UserError):
             return job  # the run will say what it is
         else:
             return job

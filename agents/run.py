@@ -37,7 +37,7 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
     with ExitStack() as cleanup:
         cleanup.callback(folder.unlock)
         checkpoint = None
-        if folder.is_there():
+        if found := folder.is_there():
             folder.lock()
             if overwrite:
                 folder.check_replaceable()
@@ -63,7 +63,9 @@ def execute(configuration: RunConfiguration, folder: RunFolder, machine: Machine
             folder.sweep()
             folder.cut_logs(progress.log_lengths)
         else:
-            model = start_run(configuration, folder, machine, vec_env, arm, callback, overwrite=overwrite, command=command)
+            model = start_run(
+                configuration, folder, machine, vec_env, arm, callback, found=found, overwrite=overwrite, command=command
+            )
         # Making or loading a model seeds its environments with the model's own seed, and they would count up from there.
         vec_env.seed(seed)
         model.set_logger(make_logger(folder.path, progress.timesteps + 1 if progress else None))

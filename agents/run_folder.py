@@ -141,6 +141,7 @@ class RunFolder:
 
         :param patience: seconds to wait for another one's end
         :raises Busy: one is
+        :raises UserError: the disk has no locks
         """
         if self._lock is not None:
             return

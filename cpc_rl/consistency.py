@@ -35,11 +35,15 @@ class ConsistencyInjection:
 
     def __init__(self, policy: Any, guard: Guard, alive: Callable[[], bool], weight: float = 0.1) -> None:
         self.policy, self.guard, self.alive, self.weight = policy, guard, alive, weight
-        self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self._handles: list[RemovableHandle] = []
         self._uncompiled = UncompiledHolders(policy, [_extractor(policy)], alive)
         self._minibatch: Tensor | None = None
         self._additions: dict[nn.Parameter, Tensor] | None = None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained at this moment: the user may freeze and thaw at any time."""
+        return [p for p in self.policy.parameters() if p.requires_grad]
 
     def attach(self) -> None:
         """Put the hooks in place; once, however often it is called."""
@@ -80,8 +84,9 @@ class ConsistencyInjection:
     def _gradient(self, minibatch: Tensor) -> dict[nn.Parameter, Tensor]:
         with self.guard, own_randomness(minibatch.device), torch.enable_grad():
             loss = self.weight * self.loss(minibatch)
-            gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        return {p: g for p, g in zip(self.parameters, gradients, strict=True) if g is not None}
+            parameters = self.parameters
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
 
     def loss(self, minibatch: Tensor) -> Tensor:
         """

@@ -103,7 +103,6 @@ class Head:
         self, terms: Mapping[str, Term], encoder: Encoder, *, learning_rate: float, separate: bool, seed: int
     ) -> None:
         self.terms, self.encoder, self.separate = dict(terms), encoder, separate
-        self.encoder_parameters = [p for p in encoder.parameters() if p.requires_grad]
         if not self.encoder_parameters:
             raise ValueError("A head trains the encoder, and all parameters of this one have requires_grad=False.")
         self.parameters = [p for term in self.terms.values() for p in term.parameters]
@@ -118,10 +117,15 @@ class Head:
         for number, term in enumerate(self.terms.values()):
             term.balance.to(self.device)
             term.objective.generator = torch.Generator(self.device).manual_seed(seed + 1 + 100 * number)
-        trained = self.parameters + (self.encoder_parameters if separate else [])
+        trained = self.parameters + (list(encoder.parameters()) if separate else [])  # what is frozen now may be thawed
         fused = self.device.type in ("cpu", "cuda")  # half of the loop's time (benchmarks/less_work.md)
         self.optimizer = torch.optim.Adam(trained, lr=learning_rate, fused=fused) if trained else None
         self.steps = 0
+
+    @property
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What of the encoder is trained at this moment: the user may freeze and thaw it at any time."""
+        return [p for p in self.encoder.parameters() if p.requires_grad]
 
     def gradient(
         self, windows: Mapping[str, Windows], rl_norms: Norms, progress_remaining: float, shared: Shared | None = None
@@ -188,7 +192,7 @@ class Head:
         encoder: dict[nn.Parameter, Tensor] = {}
         if at_outputs:
             given_out = [coef * g for _, g in at_outputs]
-            trained = [p for p in self.encoder_parameters if p.requires_grad]  # some may have been frozen since
+            trained = self.encoder_parameters
             found = torch.autograd.grad([z for z, _ in at_outputs], trained, grad_outputs=given_out, allow_unused=True)
             # Zero times what is not finite within the encoder is not zero.
             encoder = {p: torch.where(finite, g, 0.0) for p, g in zip(trained, found, strict=True) if g is not None}
@@ -199,7 +203,7 @@ class Head:
         if self.optimizer is not None:
             gradients: dict[nn.Parameter, Tensor | None] = {**dict.fromkeys(self.parameters), **gradient.head}
             if self.separate:  # where the head gives none, the agent's gradient is not to be stepped on a second time
-                gradients |= {**dict.fromkeys(self.encoder_parameters), **gradient.encoder}
+                gradients |= {**dict.fromkeys(self.encoder.parameters()), **gradient.encoder}
             with exchanged_gradients(gradients):
                 self.optimizer.step()
         for name in gradient.names:
@@ -265,7 +269,12 @@ def _norm(
     counted = [g for g in at_maps if g is not None] or [g for z, g in at_outputs if id(z) in features]
     if not counted:
         return loss.new_zeros(())
-    return torch.stack([torch.linalg.vector_norm(g) for g in counted]).square().sum().sqrt()
+    return torch.stack([torch.linalg.vector_norm(widened(g)) for g in counted]).square().sum().sqrt()
+
+
+def widened(gradient: Tensor) -> Tensor:
+    """In at least single precision: in half precision, which autocast gives maps, squares are soon 0 or too large."""
+    return gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
 
 
 def _known(metrics: Metrics) -> Tensor | None:

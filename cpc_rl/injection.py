@@ -13,7 +13,7 @@ from cpc_rl.accumulation import accumulates
 from cpc_rl.attachment import Site
 from cpc_rl.feature_map import map_module
 from cpc_rl.guard import Guard
-from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms, has_gradient
+from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms, has_gradient, widened
 from cpc_rl.minibatch import Rows
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
@@ -65,7 +65,8 @@ class Injection:
         self.fed: set[str] = set()  # objectives that had windows, and that lacked them, in this learn()
         self.starved: set[str] = set()
         self.watched: set[str] = set()  # where a pass that could be differentiated was seen in this learn()
-        self.reached = False  # whether a gradient of the agent's was
+        self.measured: set[str] = set()  # where a gradient of the agent's was
+        self.reached = False  # whether there was one anywhere
         self._given: set[nn.Parameter] = set()  # parameters that the update's first backward pass has come to
         self._waiting: tuple[str, ...] | None = None  # objectives whose turn has not come in this update; None before it
         self._handles: list[RemovableHandle] = []
@@ -81,7 +82,7 @@ class Injection:
         """Put the hooks in place; once, however often it is called."""
         if self._handles:
             return
-        parameters = [p for p in self.head.encoder_parameters if p.requires_grad]
+        parameters = self.head.encoder_parameters
         if not parameters:  # frozen by the user since: a joint head rests, and one of its own step has nothing to move
             return
         if self.shared_pass is not None:
@@ -116,7 +117,7 @@ class Injection:
         """
         if not self.rl_norm or self.head.separate or not self.reached:
             return []
-        return [name for name, place in self._places.items() if place not in self.watched]
+        return [name for name, place in self._places.items() if place not in self.measured]
 
     def detach(self) -> None:
         """Take every hook away; harmless if there is none."""
@@ -136,9 +137,10 @@ class Injection:
         output.register_hook(partial(self._output_hook, place, given, output.detach()))
 
     def _on_output_gradient(self, place: str, given: Any, output: Tensor, gradient: Tensor) -> Tensor | None:
-        if not any(accumulates(p) for p in self.head.encoder_parameters if p.requires_grad):
+        if not any(map(accumulates, self.head.encoder_parameters)):
             return None
-        self._squared_norms[place].append(gradient.square().sum())
+        self.measured.add(place)
+        self._squared_norms[place].append(widened(gradient).square().sum())
         self.reached = True
         if place != "features" or self.shared_pass is None or self.guard.busy or not self.alive():
             return None

@@ -134,12 +134,13 @@ def test_images_that_one_side_normalises_are_told_of(tmp_path, recwarn):
 
 def test_what_is_normalised_beside_the_images_is_no_matter(tmp_path, recwarn):
     """Of a Dict, what the encoder does not read."""
-    model = make_model("PPO", dict_obs=True)
-    vectors = [key for key, space in model.observation_space.spaces.items() if len(space.shape) != 3]
-    file = save_encoder(model, tmp_path / "file")
-    model.env = VecNormalize(model.env, norm_obs_keys=vectors)
-    load_encoder(model, file)
-    assert vectors and not [w for w in recwarn if "VecNormalize" in str(w.message)]
+    plain = make_model("PPO", dict_obs=True)
+    vectors = [key for key, space in plain.observation_space.spaces.items() if len(space.shape) != 3]
+    normalised = VecNormalize(plain.env, norm_obs_keys=vectors)
+    model = PPO("MultiInputPolicy", normalised, n_steps=8, batch_size=8, policy_kwargs=plain.policy_kwargs)
+    load_encoder(model, save_encoder(plain, tmp_path / "file"))
+    assert vectors and model.get_vec_normalize_env() is not None
+    assert not [w for w in recwarn if "VecNormalize" in str(w.message)]
 
 
 def _policy_kwargs(**more):

@@ -187,6 +187,32 @@ class HalfPrecision(NatureCNN):
             return super().forward(observations).float()
 
 
+class Half(NatureCNN):
+    """The same in another half precision, in which squares below some 1e-8 are 0."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.float16):
+            return super().forward(observations).float()
+
+
+class Single(NatureCNN):
+    """As it is; but Stable-Baselines3 gives other extractors than NatureCNN itself more layers behind."""
+
+
+def test_small_gradients_of_half_precision_are_measured():
+    norms = []
+    for extractor in (Single, Half):
+        kwargs = {"features_extractor_class": extractor, "features_extractor_kwargs": {"features_dim": 32}}
+        model = make_model("DQN", policy_kwargs=kwargs)
+        target = model.policy.q_net.forward  # gradients that are a tenth of what they were
+        model.policy.q_net.forward = lambda observations, target=target: 0.1 * target(observations)
+        callback = ContrastiveCallback("stdim", batch_size=8, coef="ratio")
+        model.learn(60, callback=callback)
+        balance = callback.heads["shared"].terms["stdim"].balance
+        norms.append((float(balance.rl_norm), float(balance.auxiliary_norm)))
+    assert norms[1] == pytest.approx(norms[0], rel=0.2)
+
+
 @pytest.mark.parametrize("objective", ["stdim", "driml", "spr"])
 def test_maps_of_convolutions_under_autocast(objective):
     kwargs = {"features_extractor_class": HalfPrecision, "features_extractor_kwargs": {"features_dim": 32}}

@@ -180,7 +180,7 @@ def test_several_objectives_look_at_the_encoder_once_and_at_their_own_pairs(tmp_
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_alignment_is_of_pairs_that_are_there(shuffled):
+def test_alignment_and_pictures_are_of_pairs_that_are_there(shuffled, monkeypatch):
     """Where an episode ends before the horizon a window repeats its last frame, maybe the anchor itself."""
     encoder = make_encoder()
     atc = ATC(encoder, horizon=3, augment=None, shuffled=shuffled)
@@ -191,6 +191,9 @@ def test_alignment_is_of_pairs_that_are_there(shuffled):
     mask = windows.mask.clone()
     mask[~whole, 1:] = False
     windows = windows._replace(observations=images, mask=mask)
+
+    shown = []
+    monkeypatch.setattr("cpc_rl.monitor.pair_picture", lambda *pairs: shown.append(pairs) or pair_picture(*pairs))
 
     def logged(given):
         model, monitor = make_model("PPO"), Monitor("atc")
@@ -205,4 +208,6 @@ def test_alignment_is_of_pairs_that_are_there(shuffled):
         anchors, positives = atc.pairs(windows)
         expected = alignment(encoder(anchors[rows]), encoder(positives[rows]))
     assert logged(windows) == pytest.approx(float(expected), rel=1e-5)
+    ((above, below),) = shown
+    assert torch.equal(above, anchors[rows]) and torch.equal(below, positives[rows])
     assert logged(windows._replace(mask=torch.zeros_like(mask))) is None

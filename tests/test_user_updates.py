@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from cpc_rl import AugmentationCallback, ContrastiveCallback, NatureExtractor, pinned_policy_kwargs
 from tests.algorithms import ALGORITHMS, make_model, same_parameters
@@ -63,6 +65,23 @@ def test_gradients_that_the_user_asks_for_are_left_alone(objective, keywords, lo
     assert same_parameters(asked, quiet)  # the head had its say in the update itself
     without = trained(True, None)
     assert asked.norms[0] == without.norms[0]  # the first is of the same weights
+
+
+class Reentrant(NatureCNN):
+    """Computes anew in the backward pass, and so runs a backward pass within it that no hook of the outer one sees."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(observations)
+        return checkpoint(super().forward, observations.requires_grad_(), use_reentrant=True)
+
+
+def test_a_head_that_finds_nothing_to_weigh_itself_by_says_so():
+    kwargs = {"features_extractor_class": Reentrant, "features_extractor_kwargs": {"features_dim": 32}}
+    model, callback = make_model("PPO", policy_kwargs=kwargs), ContrastiveCallback("curl", batch_size=8)
+    with pytest.warns(UserWarning, match="curl had no say in this learn.*Give coef a number"):
+        model.learn(64, callback=callback)
+    assert callback.heads["shared"].steps > 0
 
 
 def test_so_does_the_consistency_of_an_augmented_agent(logs_norms):

@@ -107,8 +107,9 @@ def read_runs(folder: Path) -> list[Run]:
         place = marker.with_suffix("")
         if place not in found:
             said = _read_json(marker)
-            names = {name: said.get(name, "") for name in ("env", "algorithm", "arm")}
-            found[place] = Run(place, **names, seed=said.get("seed", -1), status="failed", problem=said.get("problem", ""))
+            env, algorithm, arm, problem = (str(said.get(name, "")) for name in ("env", "algorithm", "arm", "problem"))
+            seed = said["seed"] if isinstance(said.get("seed"), int) else -1
+            found[place] = Run(place, env, algorithm, arm, seed, status="failed", problem=problem)
     if not found:
         raise ValueError(f"{folder} holds no runs; it should hold folders such as ppo-none/seed-0, as LOG_DIR/ENV does.")
     runs = sorted(found.values(), key=lambda run: (run.algorithm, arm_order(run.arm), run.seed))
@@ -161,14 +162,15 @@ def _read_run(folder: Path) -> Run:
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"{folder / 'config.yaml'} should say env, arm, seed and recipe.algorithm under 'run'.") from None
     results = _read_json(folder / "results.json") if (folder / "results.json").is_file() else None
-    final = results.get("final", {}) if results else {}
-    if results is not None and not isinstance(final.get("mean_return"), int | float):
-        raise ValueError(f"{folder / 'results.json'} should say final.mean_return, a number.")
+    final = {} if results is None else _last_evaluation(results)
+    if results is not None and not final:
+        raise ValueError(f"{folder / 'results.json'} should say final.mean_return, a number, as are std_return and episodes.")
     marker = folder.with_name(f"{folder.name}.failed")
     failure = _read_json(marker) if results is None and marker.is_file() else None
     status: Status = "finished" if results else "unfinished" if failure is None else "failed"
     timesteps = results.get("timesteps") if results else None  # older files do not say
-    matched = content.get("compute") or {}  # older files do not say whose time it was
+    matched = content.get("compute")  # older files do not say whose time it was
+    matched = matched if isinstance(matched, dict) else {}
     found = Run(
         folder,
         env,
@@ -180,11 +182,20 @@ def _read_run(folder: Path) -> Run:
         final=final,
         settings=flattened(settings),
         command=str(content.get("command", "")),
-        compute_ratio=matched.get("ratio"),
+        compute_ratio=ratio if isinstance(ratio := matched.get("ratio"), int | float) else None,
         compute_head=str(matched.get("head") or (settings.get("recipe") or {}).get("objective") or "") if matched else "",
         problem=str(failure.get("problem", "")) if failure else "",
     )
     return checked_run(found, timesteps if isinstance(timesteps, int | float) else None)
+
+
+def _last_evaluation(results: dict[str, Any]) -> dict[str, Any]:
+    """Nothing if its mean return is not there, or what else is read of it is no number."""
+    final = results.get("final")
+    if not isinstance(final, dict):
+        return {}
+    read = [final.get("mean_return"), *(final[name] for name in ("std_return", "episodes") if name in final)]
+    return final if all(isinstance(value, int | float) for value in read) else {}
 
 
 def _read_rows(file: Path) -> tuple[dict[str, float], ...]:

@@ -78,7 +78,7 @@ def keywords(settings: Sequence[str]) -> dict[str, Any]:
     ``("horizon=3", "augment=None")`` as keywords; ``"spr.horizon=3"`` goes into a dict of its own. ``true``, ``false``,
     ``none`` and ``null`` are no texts, whatever their case: as a text, ``false`` would count as true.
 
-    :raises ValueError: if one is no NAME=VALUE
+    :raises ValueError: if one is no NAME=VALUE, or one goes into what is no dict
     """
     found: dict[str, Any] = {}
     for setting in settings:
@@ -87,10 +87,12 @@ def keywords(settings: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"A keyword is given as NAME=VALUE, such as horizon=3, but this one is {setting!r}.")
         value = _value(text)
         outer, dot, inner = name.partition(".")
-        if dot:
-            found.setdefault(outer, {})[inner] = value
-        else:
+        if not dot:
             found[name] = value
+        elif isinstance(found.setdefault(outer, {}), dict):
+            found[outer][inner] = value
+        else:
+            raise ValueError(f"{setting!r} is a keyword within {outer}, but {outer} is given as {found[outer]!r} before it.")
     return found
 
 
@@ -99,7 +101,7 @@ def _value(text: str) -> Any:
         return WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError):  # the last: a list as a key, say
         return text
 
 

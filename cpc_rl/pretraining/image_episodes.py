@@ -23,8 +23,8 @@ PAGED = (".tif", ".tiff", ".webp")  # of the images, those that may hold several
 class ImageEpisodes(Episodes):
     """
     Every folder with images is an episode, its files sorted by name (whole numbers in names by their value; decimal ones where
-    they are all of the name); every video is one. Links to folders are followed. A video is decoded once when the set is
-    opened: only that tells how many frames it has and whether they can be found.
+    they are all of the name, see :func:`_counted`); every video is one. Links to folders are followed. A video is decoded once
+    when the set is opened: only that tells how many frames it has and whether they can be found.
 
     :param folder: looked through with all the folders in it
     :param image_size: height and width that all images are brought to; ``None``: that of the first that can be read, and what
@@ -175,14 +175,32 @@ def _in_order(names: list[str]) -> list[str]:
 
 
 def _counted(stems: list[str]) -> bool:
-    """Whether what stands behind the point is a number of its own, as in ``3.8``, ``3.9``, ``3.10``: it counts by ones."""
-    counts: dict[str, list[int]] = {}
+    """
+    Whether what stands behind the point is a number of its own, as in ``3.8``, ``3.9``, ``3.10``, and no decimals.
+
+    Only where it is longer behind some than behind others does it matter. Decimals of unlike lengths do not end in 0, and
+    numbers of their own do not begin with it. Where neither is seen, the frames' steps are more even as what they are.
+    """
+    behind: dict[str, set[str]] = {}
     for stem in stems:
         before, point, after = stem.partition(".")
         if point:
-            counts.setdefault(before, []).append(int(after))
-    several = [sorted(found) for found in counts.values() if len(found) > 1]
-    return bool(several) and all(b - a == 1 for found in several for a, b in pairwise(found))
+            behind.setdefault(before, set()).add(after)
+    unlike = [texts for texts in behind.values() if len(set(map(len, texts))) > 1]
+    long = [text for texts in unlike for text in texts if len(text) > 1]
+    if any(text.startswith("0") for text in long):
+        return False
+    if any(text.endswith("0") for text in long):
+        return True
+    return _unevenness([[Decimal(text) for text in texts] for texts in unlike]) < _unevenness(
+        [[Decimal(f"0.{text}") for text in texts] for texts in unlike]
+    )
+
+
+def _unevenness(groups: list[list[Decimal]]) -> Decimal:
+    """The largest step from a number of a group to the next one, over the median step."""
+    steps = sorted(b - a for numbers in groups for a, b in pairwise(sorted(numbers)))
+    return steps[-1] / steps[len(steps) // 2] if steps else Decimal(1)
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

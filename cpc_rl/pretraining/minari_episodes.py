@@ -111,15 +111,20 @@ class MinariEpisodes(Episodes):
             raise ValueError("its actions are not as many as its rewards")
         for key in set(self._images.orders) - self._jpeg:
             stored, wanted = self._entry(group, key), self._stored[key]
-            if stored.shape[1:] != wanted.shape or (stored.dtype.kind == "f" and wanted.dtype.kind != "f"):
+            if stored.shape[1:] != wanted.shape or not _fits(stored.dtype, wanted.dtype):
                 raise ValueError(f"its frames are {stored.dtype} of shape {stored.shape[1:]}, but they should be {wanted}")
         return len(group["rewards"]) + 1
 
     def _frames(self, group: Any, key: str, start: int, stop: int) -> NDArray:
         stored = self._entry(group, key)[start:stop]
         if key not in self._jpeg:
-            wanted = self._stored[key].dtype  # an environment may declare floats and give 8 bits, and those are stored
-            return stored.astype(wanted, copy=False) if wanted.kind == "f" else stored
+            # An environment may declare floats and give 8 bits, or these and give 64, and what it gives may be stored.
+            wanted = self._stored[key].dtype
+            told = stored.astype(wanted, copy=False)
+            if wanted.kind != "f" and (told != stored).any():
+                found = f"{stored.min()} to {stored.max()}"
+                raise ValueError(f"its frames have numbers from {found}, which {wanted} does not hold")
+            return told
         frames = np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(row).tobytes()))) for row in stored])
         if frames.shape[1:] != self._stored[key].shape:
             raise ValueError(f"its frames are of shape {frames.shape[1:]}, but they should be {self._stored[key]}")
@@ -144,6 +149,11 @@ def read_metadata(data: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return told if isinstance(told, dict) else {}
+
+
+def _fits(stored: np.dtype, wanted: np.dtype) -> bool:
+    """Whether frames of one type can be read as another: as floats any numbers, as whole ones whole ones."""
+    return stored.kind in "iufb" and (wanted.kind == "f" or stored.kind != "f")
 
 
 def _vector_space(space: spaces.Space) -> spaces.Space | None:

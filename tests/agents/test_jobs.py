@@ -179,6 +179,19 @@ def test_a_disk_without_locks_is_a_sentence_and_no_waiting(tmp_path: Path, monke
         assert not isinstance(refused.value, Busy)
 
 
+def test_a_folder_that_cannot_be_locked_ends_no_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is started, and says itself what is wrong."""
+    jobs = make_jobs(tmp_path, ["none"], (0, 1))
+
+    def check_free(folder: RunFolder) -> None:
+        if folder is jobs[0].folder:
+            raise UserError("It cannot be locked.")
+
+    monkeypatch.setattr(RunFolder, "check_free", check_free)
+    assert run_stand_ins(jobs, 1)
+    assert [job.state for job in jobs] == ["finished", "finished"]
+
+
 def test_a_grid_that_comes_first_by_a_moment(tmp_path: Path) -> None:
     """The folder was free when the process was started, which then finds it taken."""
     (job,) = make_jobs(tmp_path, ["none"])

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from agents.algorithms import ALGORITHMS
+from agents.build import build_model
 from agents.configuration import RunConfiguration
-from agents.errors import UserError
+from agents.errors import Busy, UserError
 from agents.folder_checks import check_folders
 from agents.jobs import Job
 from agents.run_folder import RunFolder
@@ -137,6 +139,27 @@ def test_two_processes_in_one_folder(tmp_path: Path) -> None:
         process.wait()
     assert snapshot(tmp_path) == before
     tiny_run(tmp_path, tiny_configuration("ppo", "none"))  # the lock ended with the process
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_another_process_that_came_and_went_while_a_model_was_made(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder was empty when this process looked. What the user did not see is not replaced, asked or not."""
+    configuration, whole = tiny_configuration("ppo", "none"), {}
+
+    def slowly(*arguments: Any, **keywords: Any) -> Any:
+        if not whole:
+            whole["made"] = {}
+            whole["made"] = snapshot(tiny_run(tmp_path, configuration).path)
+        return build_model(*arguments, **keywords)
+
+    monkeypatch.setattr("agents.beginning.build_model", slowly)
+    with pytest.raises(Busy, match=r"has meanwhile trained in .*; the same command goes on with that, --overwrite anew"):
+        tiny_run(tmp_path, configuration, overwrite=overwrite)
+    folder = RunFolder.of(tmp_path, configuration)
+    assert snapshot(folder.path) == whole["made"]
+    folder.check_free()
 
 
 def test_log_that_lost_its_end_is_refused(tmp_path: Path) -> None:

@@ -282,8 +282,11 @@ def test_a_return_that_is_no_number_makes_a_failed_run(bad: float, tmp_path: Pat
     assert "**failed, in no figure**: `ppo-curl` seed 7, 100 steps: a return is not a finite number\n" in text
 
 
-def test_results_without_a_final_return_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "said", ["", ', "final": null', ', "final": [1]', ', "final": {"mean_return": 1, "std_return": null}']
+)
+def test_results_without_a_final_return_are_named(said: str, tmp_path: Path) -> None:
     folder = make_run(tmp_path, "none", 0, [0.0, 1.0], final=1.0)
-    (folder / "results.json").write_text('{"timesteps": 100}')
+    (folder / "results.json").write_text(f'{{"timesteps": 100{said}}}')
     with pytest.raises(ValueError, match=r"results\.json should say final\.mean_return, a number"):
         write_report(tmp_path / ENV, repetitions=100)

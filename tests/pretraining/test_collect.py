@@ -333,6 +333,9 @@ def test_keywords_from_text() -> None:
     assert read == {"a": True, "b": False, "c": None, "d": None, "e": True, "f": "false", "g": "nonesuch"}
     with pytest.raises(ValueError, match="NAME=VALUE"):
         keywords(["horizon"])
+    assert keywords(["x={[1]: 2}"]) == {"x": "{[1]: 2}"}  # no dict that Python could make
+    with pytest.raises(ValueError, match=r"^'spr.horizon=3' is a keyword within spr, but spr is given as 4 before it.$"):
+        keywords(["spr=4", "spr.horizon=3"])
 
 
 def test_the_help_names_every_extractor(capfd: pytest.CaptureFixture[str]) -> None:

@@ -158,12 +158,39 @@ def test_what_does_not_fit_together_is_named_and_skipped(recorded: Path, tmp_pat
     assert named == {f"episode_{number}: an action that is not of Discrete(4)" for number in (5, 6)}
 
 
+def test_whole_numbers_of_another_type_are_read_where_they_fit(recorded: Path, tmp_path: Path) -> None:
+    """Declared are 8 bits; an environment may give more of them."""
+    folder = tmp_path / "wide"
+    shutil.copytree(recorded, folder)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        for number in (1, 2):
+            replaced(file[f"episode_{number}"], "observations", file[f"episode_{number}"]["observations"][:].astype(np.int64))
+        file["episode_2"]["observations"][3, 0, 0] = 256
+    read, before = MinariEpisodes(folder), MinariEpisodes(recorded)
+    assert read.skipped == []
+    found = read.read(1, 0, 8).observations
+    assert isinstance(found, np.ndarray) and found.dtype == np.uint8
+    assert np.array_equal(found, before.read(1, 0, 8).observations)
+    with pytest.raises(DamagedError, match=r"episode_2: its frames have numbers from .* to 256, which uint8 does not hold"):
+        read.read(2, 0, 8)
+
+
 def test_a_sentence_from_a_worker_comes_without_its_traceback(pictures: Path) -> None:
     for file in pictures.rglob("*.png"):
         file.write_bytes(b"no image")
     batches = EpisodeBatches(ImageEpisodes(pictures, image_size=(36, 36)), 8, 2)
     with pytest.raises(ValueError, match=r"^100 windows one after the other could not be read, the last one because of .*$"):
         next(batches.stream(0, 2, workers=1))
+
+
+class Faulty(MinariEpisodes):
+    def read(self, episode: int, start: int, stop: int) -> Any:
+        raise RuntimeError("a fault of the program")
+
+
+def test_a_fault_in_a_worker_is_no_worker_that_has_ended(recorded: Path) -> None:
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        next(EpisodeBatches(Faulty(recorded), 8, 2).stream(0, 2, workers=1))
 
 
 class Smooth(gymnasium.Env):

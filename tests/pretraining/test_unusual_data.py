@@ -39,7 +39,13 @@ def write_images(folder: Path, names: list[str]) -> None:
         ["v1.9.png", "v1.10.png"],  # versions, say
         ["2.11.png", *[f"3.{frame}.png" for frame in range(1, 13)], "4.1.png"],  # an episode's number and a frame's
         ["3.8.png", "3.9.png", "3.10.png", "3.11.png"],
+        ["3.8.png", "3.9.png", "3.11.png", "3.12.png"],  # a frame is missing
+        [f"3.{frame}.png" for frame in range(0, 14, 2)],
+        ["1.9.png", *[f"3.{frame}.png" for frame in (5, 8, 11, 14)]],
+        ["100.900000000.png", "101.50000000.png", "101.900000000.png"],  # seconds and billionths
         ["0.9.png", "1.png", "1.05.png", "1.1.png"],
+        ["1.02.png", "1.03.png", "1.1.png"],
+        ["0.1.png", "0.12.png", "0.14.png", "0.16.png", "0.18.png", "0.2.png", "0.22.png"],
         ["\u00b21.png", "\u00b22.png"],
     ],
 )
