@@ -38,13 +38,13 @@ class Arguments:
     precision: Literal["float32", "bf16"] | None = None
     """What the features extractor computes in; bf16 is faster where the processor has instructions for it."""
     eval_freq: int | None = None
-    """Agent steps between evaluations; default: a dozen over the run."""
+    """Agent steps between evaluations; default: as often as the recipe says, mostly a dozen times over the run."""
     eval_episodes: int | None = None
     """Episodes of each evaluation. The last one, on unseen episodes, is the recipe's, or as many if this is given."""
     encoder: Path | None = None
     """Start from the encoder in this encoder.safetensors; the arms, and with them the folders, are then called ARM@NAME."""
     encoder_name: str | None = None
-    """NAME; default: the file's name, or its folder's if the file is called encoder.safetensors."""
+    """NAME; default: the file's, or its folder's if it is called encoder.safetensors (of a run: its arm's and seed's)."""
     encoder_train: Literal["fine-tune", "frozen"] | None = None
     """Train the loaded encoder like the rest of the agent (the default), or leave it as it is."""
     unfreeze_at: int | None = None

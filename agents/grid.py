@@ -133,7 +133,7 @@ def check_numbers(arguments: "Arguments") -> None:
     for name in ("objective", "seeds"):
         values = getattr(arguments, name)
         if values is not None:
-            _check_different(name, values, values)
+            _check_different(name, values)
     for seed in arguments.seeds or ():
         if not 0 <= seed < 2**32:
             raise UserError(f"--seeds must lie between 0 and {2**32 - 1}, and {seed} does not.")
@@ -154,7 +154,7 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
         raise UserError(f"--render chooses between CarRacing's two pictures, and {arguments.env} has one: leave it out.")
     _check_environment(arguments.env, recipe, pixels=arguments.pixels)
     arms = [parse_arm(text, recipe.objective) for text in arguments.objective or (recipe.objective,)]
-    _check_different("objective", [arm.name for arm in arms], arguments.objective or ())
+    _check_arms([arm.name for arm in arms], arguments.objective or (recipe.objective,))
     label = encoder_label(arguments)
     for arm in arms:
         check_head_has_work(arm, recipe, arguments)
@@ -186,10 +186,20 @@ def configure(arguments: "Arguments") -> list[RunConfiguration]:
     ]
 
 
-def _check_different(flag: str, values: Sequence[object], given: Sequence[object]) -> None:
-    """See that there are values, and none of them twice; the message shows them as they were given."""
+def _check_different(flag: str, values: Sequence[object]) -> None:
+    """See that there are values, and none of them twice."""
     if not values or len(set(values)) < len(values):
-        raise UserError(f"--{flag} needs one or several different values, and got {list(given)}.")
+        raise UserError(f"--{flag} needs one or several different values, and got {list(values)}.")
+
+
+def _check_arms(names: Sequence[str], given: Sequence[str]) -> None:
+    """See that no arm was given twice, by two texts that mean the same."""
+    first: dict[str, str] = {}
+    for name, text in zip(names, given, strict=True):
+        if name in first:
+            both = f"{first[name]!r} and {text!r}"
+            raise UserError(f"--objective has {both}, which are the same arm here: leave one of them out.")
+        first[name] = text
 
 
 def choose_recipe(env_id: str, algorithm: str | None, *, pixels: bool) -> Recipe:

@@ -129,7 +129,7 @@ def main() -> None:
     register_envs()
     arguments.work = arguments.work.resolve()
     work_through(arguments)
-    if not arguments.no_report:
+    if not arguments.no_report and (arguments.work / "runs").is_dir():
         print(report(arguments.work, arguments.out or arguments.work / "report"))
 
 

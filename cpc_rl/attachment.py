@@ -49,6 +49,12 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
             candidates[path] = module, owners
     if not candidates:
         found = list(outermost_extractors(model.policy).values())
+        named = [module for path, module in paths(model.policy).items() if path.endswith("features_extractor")]
+        if named and not found:
+            raise ValueError(
+                f"The features extractor of this {name} ({type(named[0]).__name__}) is no BaseFeaturesExtractor of "
+                "Stable-Baselines3, by which a head knows extractors: derive its class from that one."
+            )
         extractor = type(next(iter(found), None)).__name__
         if any(parameter.requires_grad for module in found for parameter in module.parameters()):
             raise ValueError(
@@ -63,6 +69,11 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
             f"train. {remedy}"
         )
     roles = ["shared"] if len(candidates) == 1 else [_role(path, name) for path in candidates]
+    if len(set(roles)) < len(roles):
+        raise ValueError(
+            f"This {name} has several features extractors for one of actor and critic ({', '.join(candidates)}), and heads "
+            "are told apart by these: let it have one of each."
+        )
     return [
         Site(role, module, make_encoder(module, model.policy.observation_space, model.policy.normalize_images), owners)
         for role, (module, owners) in zip(roles, candidates.values(), strict=True)
@@ -85,6 +96,12 @@ def _normalised_images(model: BaseAlgorithm) -> str:
     )
 
 
+def check_encoder(encoder: str) -> None:
+    """:raises ValueError: there is no such choice of extractors"""
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder is {encoder!r}, but it takes one of {', '.join(map(repr, ENCODERS))}.")
+
+
 def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     """
     The extractors that get a head.
@@ -93,8 +110,7 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     :param encoder: ``"critic"``, ``"actor"``, ``"both"`` or ``"tied"``; says nothing where there is but one extractor
     :raises ValueError: if the choice does not exist, or if there is nothing to tie
     """
-    if encoder not in ENCODERS:
-        raise ValueError(f"encoder is {encoder!r}, but it takes one of {', '.join(map(repr, ENCODERS))}.")
+    check_encoder(encoder)
     if encoder == "tied" and len({id(o) for site in sites for o in site.optimizers}) < 2:
         raise ValueError(
             "encoder='tied' is for algorithms whose actor and critic have an optimiser and an extractor each (SAC, TQC, TD3, "

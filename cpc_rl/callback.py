@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import choose_sites, find_sites, is_trpo, still_trained
+from cpc_rl.attachment import check_encoder, choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.checks import check_flag
@@ -62,7 +62,8 @@ class ContrastiveCallback(LearnCallback):
         (``cpc``; ``atc`` with ``horizon=1``), so that the head makes no pass at all. They are of the encoder before the
         update, which holds the targets still, and made learning faster (benchmarks/sharing_learning.md)
     :param verbose: 1 to print what was attached
-    :raises ValueError: if a setting makes no sense; at the start of ``learn()``, if the model cannot take a head
+    :raises ValueError: if a setting makes no sense; at the start of ``learn()``, when heads are built, if a value of an
+        objective's keyword makes none, or the model cannot take a head
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ContrastiveCallback(LearnCallback):
             raise ValueError("learn() was given the class itself: pass an object, callback=ContrastiveCallback().")
         check_flag("share_passes", share_passes)
         check_flag("rollout_keys", rollout_keys)
+        check_encoder(encoder)
         self.settings = HeadSettings(
             objective=objective,
             objective_kwargs=objective_kwargs,
@@ -110,7 +112,7 @@ class ContrastiveCallback(LearnCallback):
         self._augmentation: AugmentationDriver | None = None
         self._uncompiled: UncompiledHolders | None = None
         self._windows: RolloutWindows | ReplayWindows | None = None
-        self._warned_of_new_networks = False
+        self._warned_of_changes = False
 
     # -- attaching ------------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class ContrastiveCallback(LearnCallback):
         chosen = choose_sites(sites, self.encoder)
         for site in chosen:
             site.encoder.check_images()
-        self._warned_of_new_networks = False
+        self._warned_of_changes = False
         self._windows = window_source(self.model, capacity=max(LEAST_HELD, 2 * self.settings.batch_size))
         self.heads, self._injections, self._monitors = {}, [], {}
         token = self.model.start_time  # of this learn(): hooks that an interrupted one left behind find another and go
@@ -219,14 +221,7 @@ class ContrastiveCallback(LearnCallback):
             self._sharing.attach()
         for injection in self._injections:
             injection.attach()
-        sites = [injection.site for injection in self._injections]
-        if not self._warned_of_new_networks and not still_trained(self.model, sites):
-            self._warned_of_new_networks = True
-            warnings.warn(
-                "The networks or optimisers of this model were made anew in the midst of learn(), and its heads train the old "
-                "ones: begin a new learn(reset_num_timesteps=False) after such a change.",
-                stacklevel=2,
-            )
+        self._warn_of_changes()
 
     def _on_training_end(self) -> None:
         self._detach()
@@ -262,6 +257,24 @@ class ContrastiveCallback(LearnCallback):
     @property
     def _head_steps(self) -> int:
         return sum(head.steps for head in self.heads.values())
+
+    def _warn_of_changes(self) -> None:
+        """Once, of what the heads do not know of."""
+        if self._warned_of_changes:
+            return
+        sites = [injection.site for injection in self._injections]
+        if not still_trained(self.model, sites):
+            changed = "networks or optimisers of this model were"
+        elif isinstance(self._windows, ReplayWindows) and self._windows.replay_buffer is not self.model.replay_buffer:  # type: ignore[attr-defined]
+            changed = "replay buffer of this model was"
+        else:
+            return
+        self._warned_of_changes = True
+        warnings.warn(
+            f"The {changed} made anew or loaded in the midst of learn(), and its heads go on with the old: begin a new "
+            "learn(reset_num_timesteps=False) after such a change.",
+            stacklevel=3,
+        )
 
     def _warn_of_no_updates(self) -> None:
         steps, updates, head_steps = self._began_at

@@ -1,5 +1,6 @@
 """The part of a features extractor that a head trains: raw image observations in, features out."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -83,6 +84,13 @@ class Encoder(nn.Module):
                     f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "
                     "let a wrapper convert them."
                 )
+            if np.argmin(space.shape) == 2:
+                warnings.warn(
+                    f"Images of shape {space.shape} seem to have their channels last, and Stable-Baselines3 does not put them "
+                    "first. A head's augmentations move images along their last two axes, and so mix the colours: let "
+                    "VecTransposeImage or a wrapper put the channels first, or give objectives augment=None.",
+                    stacklevel=2,
+                )
 
     @property
     def spaces(self) -> tuple[spaces.Box, ...]:
@@ -148,6 +156,13 @@ class Encoder(nn.Module):
                 "No pass through the last convolution was seen, so there is no feature map: where the extractor's forward was "
                 "assigned (extractor.forward = torch.compile(...)), call extractor.compile() instead."
             )
+        odd = next((key for key, value in seen.items() if len(value) != len(features)), None)
+        if odd is not None:
+            raise ValueError(
+                f"The last convolution of {type(self.extractors[odd]).__name__} gives {len(seen[odd])} maps for "
+                f"{len(features)} observations, as where it looks at each frame of a stack by itself: an objective that reads "
+                "maps wants one for each. Take one that reads features, such as cpc, curl or atc."
+            )
         # An alias of its own: the gradient at it is that of the map's direct use, without what comes through the features.
         # In the features' precision: maps under autocast would not go with the head's layers.
         maps = {key: value.view_as(value).to(features.dtype) for key, value in seen.items()}
@@ -190,8 +205,8 @@ class Encoder(nn.Module):
         """
         space = self._space(key)
         # Other strides would lead the convolutions to other kernels, and to results that differ in the last bits.
-        plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or not image.is_contiguous() or image.is_cuda
-        if plain or not self.normalize_images or not is_image_space(space):
+        plain = torch.is_grad_enabled() or image.dtype != torch.uint8 or not image.is_contiguous()
+        if plain or image.device.type != "cpu" or not self.normalize_images or not is_image_space(space):
             observations = preprocess_obs(image, space, normalize_images=self.normalize_images)
             assert isinstance(observations, Tensor)
             return observations

@@ -100,7 +100,7 @@ def draw_subsets(sizes: Ints, counts: Ints, generator: torch.Generator) -> Ints:
     :return: ``(counts.sum(),)`` int64, row after row. Within a row their order is not random.
     """
     n_columns = int(counts.max())
-    randoms = torch.randint(1 << 62, (n_columns, len(sizes)), generator=generator).numpy()
+    randoms = torch.randint(1 << 62, (n_columns, len(sizes)), generator=generator, device="cpu").numpy()
     numbers = np.full((len(sizes), n_columns), -1, dtype=np.int64)
     for column in range(n_columns):
         largest = np.maximum(sizes - counts + column, 0)

@@ -66,7 +66,7 @@ class ImageExtractor(BaseFeaturesExtractor):
         # Past nn.Module: an augmentation that is a module must not add to the parameters or to the state dict.
         object.__setattr__(self, "augmentation", augmentation)
         if augmentation is not None:
-            one = torch.zeros(1, *observation_space.shape)
+            one = torch.zeros(1, *observation_space.shape, device="cpu")
             size = tuple(augmentation(one, generator=torch.Generator().manual_seed(0)).shape[1:])
             if size != observation_space.shape:
                 raise ValueError(

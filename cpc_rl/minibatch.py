@@ -1,7 +1,7 @@
 """Which transitions a buffer handed out for an algorithm's update, so that a head can use the features of that very batch."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,7 @@ class Minibatches:
         self.latest: Rows | None = None
         self.works = callable(getattr(buffer, "_get_samples", None))
         self._checked = False
+        self._one_step: bool | None = None  # what is handed out as next is one step ahead; None: not seen yet
 
     def attach(self) -> None:
         """Begin to watch; harmless if it already does."""
@@ -126,10 +127,32 @@ class Minibatches:
             env = again.randint(0, high=self.buffer.n_envs, size=(len(batch_inds),))
         if not self._checked:
             self._check(batch_inds, env, samples)
-        one_step = getattr(self.buffer, "n_steps", 1) == 1
         if not self.works:
             return None
+        one_step = getattr(self.buffer, "n_steps", 1) == 1 and self._looks_one_step_ahead(batch_inds, env, samples)
         return Rows(batch_inds, env, None, len(batch_inds), one_step, samples.observations, samples.next_observations)
+
+    def _looks_one_step_ahead(self, batch_inds: Ints, env: Ints, samples: Any) -> bool:
+        """
+        Whether a batch's next observations are the frames that follow, as far as it shows: buffers with n-step returns of
+        their own have no ``n_steps``. Looked at until frames differ from those before them.
+        """
+        if self._one_step is not None:
+            return self._one_step
+        assert isinstance(self.windows, ReplayWindows)
+        windows = self.windows.at(batch_inds, env, 1)
+        there = windows.mask[:, 1]
+        moving = False
+        for stored, first, following in _images(windows.observations, samples.observations, samples.next_observations):
+            before, after = stored[there, 0].float(), stored[there, 1].float()
+            if not torch.equal(before, first[there].float()):
+                continue  # it hands out other pictures than it holds, and tells nothing
+            if not torch.equal(after, following[there].float()):
+                self._one_step = False
+                return False
+            moving = moving or not torch.equal(before, after)
+        self._one_step = True if moving else None
+        return True
 
     def _check(self, batch_inds: Ints, env: Ints, samples: Any) -> None:
         """Once, whether the transitions are those that we think: another kind of buffer may draw in another way."""
@@ -142,3 +165,11 @@ class Minibatches:
                 "its own, and no pass of the agent's is spared. For a head share_passes=False makes this the rule.",
                 stacklevel=2,
             )
+
+
+def _images(*observations: Any) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The image entries of each, on the CPU: ``(B, 2, C, H, W)`` of windows, and ``(B, C, H, W)``."""
+    for key in observations[0] if isinstance(observations[0], Mapping) else (None,):
+        entries = tuple(each if key is None else each[key] for each in observations)
+        if entries[1].ndim == 4:
+            yield tuple(entry.cpu() for entry in entries)

@@ -163,7 +163,7 @@ def fingerprints(images: Tensor) -> Tensor:
     raw = flat.view(torch.uint8)
     raw = torch.nn.functional.pad(raw, (0, -raw.shape[1] % 8)).view(torch.int64)  # (N, ceil(bytes / 8))
     generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**63), 2**63 - 1, (raw.shape[1],), generator=generator).to(raw.device) | 1
+    factors = torch.randint(-(2**63), 2**63 - 1, (raw.shape[1],), generator=generator, device="cpu").to(raw.device) | 1
     # Bits are mixed after the product: a sum of products alone would keep the low bits of every word apart.
     product = raw * factors
     return ((product ^ (product >> 29)) * factors.flip(0)).sum(dim=1)

@@ -38,4 +38,4 @@ def _equal(mine: Tensor, raw: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _places(count: int, device: torch.device) -> Tensor:
     """Some of so many pixels, always the same. Drawn, for evenly spaced ones may miss all that moves in an image."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:LOOKED_AT].to(device)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0), device="cpu")[:LOOKED_AT].to(device)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
@@ -98,9 +97,9 @@ class HeadSettings:
         return {name: dict(self.objective_kwargs.get(name, {})) for name in self.weights}
 
     def first_seed(self, model: BaseAlgorithm) -> int:
-        """The seed given, else the model's, else one from the operating system."""
+        """The seed given, else the model's, else torch's own: what it was seeded with, or what it drew for itself."""
         seed = self.seed if self.seed is not None else model.seed
-        return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        return torch.initial_seed() % 2**32 if seed is None else seed
 
     def build(self, model: BaseAlgorithm, site: Site, number: int) -> Head:
         """

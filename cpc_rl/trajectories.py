@@ -112,7 +112,7 @@ class TrajectoryRing:
         # Draws with rejection cost nothing that grows with the buffer. First occurrences of independent uniform draws are a
         # uniform draw without replacement. Where too many are rejected, all valid starts are listed instead.
         for _ in range(3 if total > 4 * batch_size else 0):
-            numbers = torch.randint(total, (2 * batch_size + 8,), generator=generator).numpy()
+            numbers = torch.randint(total, (2 * batch_size + 8,), generator=generator, device="cpu").numpy()
             start, env = (oldest + numbers // n_envs) % len(self.episode), numbers % n_envs
             numbers = numbers[self.is_start(start, env, horizon, lag)]
             _, first = np.unique(numbers, return_index=True)
@@ -125,5 +125,5 @@ class TrajectoryRing:
             numbers = numbers[self.is_start(start, env, horizon, lag)]
             if len(numbers) < batch_size:
                 return None
-            numbers = numbers[torch.randperm(len(numbers), generator=generator)[:batch_size].numpy()]
+            numbers = numbers[torch.randperm(len(numbers), generator=generator, device="cpu")[:batch_size].numpy()]
         return Draw(self, (oldest + numbers // n_envs) % len(self.episode), numbers % n_envs, horizon, lag)

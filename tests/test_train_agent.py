@@ -38,8 +38,11 @@ BAD = [
     (f"--env {IMAGES} --objective cpc=1,curl=0", "weight above zero"),
     (f"--env {IMAGES} --objective multiview", "image entries"),
     (f"--env {IMAGES} --objective none none", "several different values"),
-    (f"--env {IMAGES} --objective cpc CPC cpc=1", "different values, and got ['cpc', 'CPC', 'cpc=1']"),
-    (f"--env {IMAGES} --objective aug+shuffled shuffled+aug", "several different values"),
+    (f"--env {IMAGES} --objective cpc CPC cpc=1", "--objective has 'cpc' and 'CPC', which are the same arm"),
+    (
+        f"--env {IMAGES} --objective aug none aug+shuffled shuffled+aug",
+        "'aug+shuffled' and 'shuffled+aug', which are the same arm",
+    ),
     (f"--env {IMAGES} --objective aug --algo trpo", "TRPO"),
     (f"--env {IMAGES} --objective compute --algo a2c", "needs epochs or gradient steps"),
     (f"--env {IMAGES} --objective none compute --algo a2c", "The arm 'compute' cannot be trained here: "),

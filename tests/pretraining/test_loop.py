@@ -158,8 +158,9 @@ def test_other_data_in_the_same_folder_are_refused_and_a_finished_run_says_so(
         (other, {}, 'data: then "[0-9a-f]{16}", now'),
         (recorded, {"frame_stack": 2}, "frame_stack: then 1, now 2"),
     ]:
-        with pytest.raises(ValueError, match=f"with other settings or other data than those of now.*{text}"):
+        with pytest.raises(ValueError, match=f"with other settings or other data than those of now.*{text}") as refused:
             pretrain(data, "curl", out=tmp_path / "run", **settings, **KWARGS)
+        assert ("data: then" in str(refused.value)) == (data is other)  # stacked, the same data have another digest
     assert done.encoder.read_bytes() == before
     copy = shutil.copytree(recorded, tmp_path / "copy")
     pretrain(copy, "curl", out=tmp_path / "run", **{**KWARGS, "verbose": 1})
