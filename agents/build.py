@@ -82,6 +82,11 @@ def build_model(
         size = get_action_dim(vec_env.action_space)
         keywords["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, recipe.exploration_noise))
     if isinstance(keywords.get("ent_coef"), LinearSchedule):
+        if issubclass(algorithm, OffPolicyAlgorithm):
+            raise UserError(
+                f"{algorithm.__name__}'s ent_coef cannot be a schedule: it takes a number, 'auto', or 'auto_0.1' with the "
+                "number that it begins with."
+            )
         keywords["ent_coef"] = keywords["ent_coef"].start  # see training_callbacks
     if arm.compute:
         keywords = more_compute(algorithm, keywords, compute_ratio, vec_env.num_envs)

@@ -10,7 +10,9 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -104,9 +106,20 @@ def load_model(checkpoint: Path, algorithm: str, vec_env: VecEnv, device: str) -
         model = find_algorithm(algorithm).load(checkpoint / MODEL, env=vec_env, device=device)
         if isinstance(model, OffPolicyAlgorithm):
             model.load_replay_buffer(checkpoint / BUFFER)
+            _cut_episodes(model.replay_buffer)
     except (OSError, ValueError, KeyError, AttributeError, ImportError, AssertionError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(checkpoint, f"the model cannot be loaded ({' '.join(str(error).split())})") from error
     return model
+
+
+def _cut_episodes(buffer: Any) -> None:
+    """
+    Episodes begin anew after a checkpoint: returns of several steps must not go on from the newest transitions into others.
+    A timeout without an end changes nothing else.
+    """
+    if buffer.size() > 0 and hasattr(buffer, "timeouts"):
+        newest = (buffer.pos - 1) % buffer.buffer_size
+        buffer.timeouts[newest] = np.maximum(buffer.timeouts[newest], buffer.dones[newest] == 0)
 
 
 def restore_randomness(checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,8 @@ def run_all(arguments: "Arguments", command: str) -> int:
     if len(jobs) > 1:
         return run_grid(jobs, partial(run_jobs, parallel=parallel), machine, overwrite=arguments.overwrite, command=command)
     (configuration, folder) = runs[0]
+    with suppress(OSError):  # what is wrong there, the run says
+        jobs[0].forget()  # it is tried again
     return 0 if execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command) else 130
 
 

@@ -1,11 +1,14 @@
 """The run's TensorBoard log: one event folder, continued without a seam."""
 
+import sys
 import time
 from numbers import Real
 from pathlib import Path
 
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
+
+PATIENCE = 2.0  # seconds to wait for a name of its own, and no longer: clocks may differ by hours
 
 
 class ContinuedTensorBoard(TensorBoardOutputFormat):
@@ -24,8 +27,16 @@ class ContinuedTensorBoard(TensorBoardOutputFormat):
 def make_logger(folder: Path, purge_step: int | None = None) -> Logger:
     """A logger that writes to TensorBoard and nothing else: the terminal's one line is the progress bar's."""
     # TensorBoard reads a folder's files by name, and a name tells the second: the file that goes on has to come last.
-    while any(file.name.split(".")[3] >= f"{int(time.time()):010d}" for file in folder.glob("events.out.tfevents*")):
-        time.sleep(0.05)
+    newest = max((int(file.name.split(".")[3]) for file in folder.glob("events.out.tfevents*")), default=0)
+    behind = newest + 1 - time.time()
+    if 0 < behind <= PATIENCE:
+        time.sleep(behind)
+    elif behind > 0:  # on another machine than before
+        print(
+            f"The clock of this machine is {behind:,.0f} seconds behind the one by which {folder} was written so far: "
+            "TensorBoard may show what is logged from here on before it.",
+            file=sys.stderr,
+        )
     return Logger(str(folder), [ContinuedTensorBoard(str(folder), purge_step)])
 
 
@@ -39,8 +50,9 @@ def write_scalars(logger: Logger, scalars: dict[str, float], step: int) -> None:
 
 
 def pending_scalars(logger: Logger) -> dict[str, float]:
-    """Numbers that were recorded and not dumped yet."""
-    return {tag: float(value) for tag, value in logger.name_to_value.items() if isinstance(value, Real)}
+    """Numbers that were recorded for TensorBoard and not dumped yet."""
+    numbers = {tag: float(value) for tag, value in logger.name_to_value.items() if isinstance(value, Real)}
+    return {tag: value for tag, value in numbers.items() if "tensorboard" not in (logger.name_to_excluded.get(tag) or ())}
 
 
 def restore_pending(logger: Logger, pending: dict[str, float]) -> None:

@@ -34,22 +34,22 @@ def take_options(spec: EnvSpec, keywords: dict[str, Any]) -> dict[str, Any]:
 
 def start_and_skip(env: gym.Env, skip: int, *, noop_max: int = 0, max_of_two: bool = False) -> gym.Env:
     """
-    Random no-ops at the start of an episode, and a frame skip that shows the brighter of the last two frames pixel by pixel,
-    as sprites may be drawn in every other frame only (Mnih et al., 2015, https://doi.org/10.1038/nature14236).
+    Random no-ops at the start of an episode, and a frame skip that may show the brighter of the last two frames.
 
     :param env: the game, frame by frame.
     :param skip: how many frames each action is taken for.
     :param noop_max: most no-ops, at least one; 0 for none.
     :param max_of_two: otherwise the last frame is shown.
-    :return: the environment, wrapped by Stable-Baselines3's wrappers.
+    :return: the environment, wrapped.
+    :raises ValueError: if ``skip`` is less than 1.
     """
-    # Imported here since they import torch, which a process that only steps another environment can do without.
-    from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv, NoopResetEnv
-
-    from envs.preprocessing import FrameSkip
+    from envs.preprocessing import BrighterOfTwo, FrameSkip
 
     if noop_max:
+        # Imported here since it imports torch, which a process that only steps another environment can do without.
+        from stable_baselines3.common.atari_wrappers import NoopResetEnv
+
         env = NoopResetEnv(env, noop_max)
     if max_of_two:
-        return MaxAndSkipEnv(env, skip)
+        return BrighterOfTwo(env, skip)
     return FrameSkip(env, skip) if skip != 1 else env

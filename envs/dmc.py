@@ -72,7 +72,7 @@ class ControlTask(gym.Env):
         suite = import_suite()
         if (domain, task) not in suite.ALL_TASKS:
             raise ValueError(f"dm_control's suite has no task {task!r} of {domain!r}.")
-        self.render_mode, self.size = render_mode, size
+        self.render_mode, self.size, self._seeded = render_mode, size, False
         self.camera = QUADRUPED_CAMERA if domain == "quadruped" else 0
         self.suite_env = suite.load(domain, task, task_kwargs={"random": 0})
         self.metadata = {**self.metadata, "render_fps": round(1 / self.suite_env.control_timestep())}
@@ -93,8 +93,9 @@ class ControlTask(gym.Env):
         :return: the state, its parts one after the other, (n,) float32, and an empty dictionary.
         """
         super().reset(seed=seed)
-        if seed is not None:
+        if seed is not None or not self._seeded:  # else all that nobody seeds would play the same episodes
             self.suite_env.task.random.seed(int(self.np_random.integers(2**32)))
+            self._seeded = True
         return self._state(self.suite_env.reset()), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

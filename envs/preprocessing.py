@@ -7,6 +7,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+MOST_CHANNELS = 4  # that OpenCV shrinks at once
+
 
 def is_image(space: spaces.Space) -> bool:
     """
@@ -46,6 +48,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     :param size: wanted height and width.
     :return: (size, size, channels) uint8, shrunk by ``cv2.INTER_AREA``; the image itself where it has that size.
     """
+    if image.ndim == 3 and image.shape[2] > MOST_CHANNELS:
+        parts = np.split(image, range(MOST_CHANNELS, image.shape[2], MOST_CHANNELS), axis=2)
+        return np.concatenate([resize(part, size) for part in parts], axis=2)
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return image[..., None] if image.ndim == 2 else image
@@ -79,6 +84,28 @@ class FrameSkip(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info
+
+
+class BrighterOfTwo(FrameSkip):
+    """
+    The same, and shows the brighter of the last two frames of the action, pixel by pixel: as sprites of Atari's may be drawn
+    in every other frame only (Mnih et al., 2015, https://doi.org/10.1038/nature14236). Where the episode ends at once, its
+    one frame.
+    """
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """
+        :param action: one of the environment's actions.
+        :return: the picture, the sum of the rewards, terminated, truncated, the last info.
+        """
+        total, frames = 0.0, []
+        for _ in range(self.skip):
+            frame, reward, terminated, truncated, info = self.env.step(action)
+            frames.append(frame)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return np.maximum(*frames[-2:]) if len(frames) > 1 else frames[0], total, terminated, truncated, info
 
 
 class ImageObservation(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):

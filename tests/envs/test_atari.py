@@ -42,6 +42,25 @@ def test_the_brighter_of_the_last_two_of_four_frames():
     assert different  # the ball moves, so that the two frames are not the same
 
 
+@pytest.mark.parametrize("limit", [41, 42, 43, 44])
+def test_an_episode_that_ends_within_a_skip_shows_its_own_last_frames(limit):
+    """Its one frame where it ends with the first."""
+    more = {"max_episode_steps": limit, "noop_max": 0, "max_of_two": True}
+    env, game = make_env(GAME, size=84, frame_skip=4, env_kwargs={**EVERY_FRAME, **more}), bare()
+    for each in (env, game):
+        each.reset(seed=3)
+    frames = [game.step(FIRE if number < 4 else RIGHT)[0] for number in range(limit)]
+    for number in range(11):
+        seen, _, _, truncated, _ = env.step(FIRE if number == 0 else RIGHT)
+    assert truncated
+    assert np.array_equal(seen, resized(frames[-1] if limit == 41 else np.maximum(*frames[-2:])))
+
+
+def test_no_frames_are_no_skip():
+    with pytest.raises(ValueError, match="frame_skip must be 1 or more, not 0"):
+        make_env(GAME, frame_skip=0, env_kwargs={**EVERY_FRAME, "max_of_two": True})
+
+
 def resized(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, (84, 84), interpolation=cv2.INTER_AREA)[..., None]
 

@@ -115,6 +115,11 @@ def test_seeds(made):
     assert len(set(firsts(3))) == 4
 
 
+def test_what_nobody_seeds_plays_other_episodes(made):
+    firsts = [float(gym.make(envs.registration.find_spec("dm_control/cartpole-swingup-v0")).reset()[0][0]) for _ in range(3)]
+    assert len(set(firsts)) == 3
+
+
 def test_a_discount_of_zero_terminates(made):
     env = gym.make(envs.registration.find_spec("dm_control/quadruped-run-v0"))
     env.reset(seed=0)

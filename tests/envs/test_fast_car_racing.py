@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 
+from envs import make_env
 from envs.car_physics import LeanCar
 from envs.fast_car_racing import FastCarRacing, FastCarRacingV2
 from envs.preprocessing import FrameSkip
@@ -149,6 +150,18 @@ def test_the_limit_counts_physics_steps(skip, steps):
         assert ends == [(False, False)] * (steps - 1) + [(False, True)]
         assert env.physics_steps == 30
         assert round(env.t * 50) == 31  # reset makes one step of its own
+
+
+@pytest.mark.parametrize("limit", [40, -1])
+def test_a_limit_that_make_env_is_given_counts_physics_steps_too(limit):
+    """As the stock environment's does, which is inside of the frame skip; -1, as gymnasium has it, is none."""
+    ends = []
+    for render in ("fast", "stock"):
+        env = make_env("CarRacing-v2", render=render, env_kwargs={"max_episode_steps": limit}, actions="discrete")
+        env.reset(seed=1)
+        ends.append(next((step for step in range(1, 260) if any(env.step(0)[2:4])), None))
+        env.close()
+    assert ends == ([10, 10] if limit == 40 else [None, None])
 
 
 def test_what_a_reset_does_with_colours_agrees():

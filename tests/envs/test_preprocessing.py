@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
 from envs import ACTION_TABLES, DiscreteActions, FrameSkip, ImageObservation
-from envs.preprocessing import has_image, is_image
+from envs.preprocessing import has_image, is_image, resize
 from tests.envs.toys import Numbers, Pictures
 
 IMAGE = spaces.Box(0, 255, (8, 9, 3), np.uint8)
@@ -77,6 +77,15 @@ def test_images_are_gray_then_resized(shape, grayscale):
     np.testing.assert_array_equal(observation, expected)
     assert env.observation_space == spaces.Box(0, 255, expected.shape, np.uint8)
     assert env.observation_space.contains(observation)
+
+
+@pytest.mark.parametrize("channels", [4, 5, 9, 12])
+@pytest.mark.parametrize("size", [40, 64, 100])
+def test_any_number_of_channels_is_resized(channels, size):
+    """Each by itself: OpenCV shrinks four at once."""
+    image = np.random.default_rng(0).integers(0, 256, (84, 84, channels), dtype=np.uint8)
+    alone = [cv2.resize(image[..., channel], (size, size), interpolation=cv2.INTER_AREA) for channel in range(channels)]
+    assert np.array_equal(resize(image, size), np.stack(alone, axis=2))
 
 
 def test_other_entries_of_a_dict_are_left_alone():
