@@ -69,11 +69,6 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
             f"train. {remedy}"
         )
     roles = ["shared"] if len(candidates) == 1 else [_role(path, name) for path in candidates]
-    if len(set(roles)) < len(roles):
-        raise ValueError(
-            f"This {name} has several features extractors for one of actor and critic ({', '.join(candidates)}), and heads "
-            "are told apart by these: let it have one of each."
-        )
     return [
         Site(role, module, make_encoder(module, model.policy.observation_space, model.policy.normalize_images), owners)
         for role, (module, owners) in zip(roles, candidates.values(), strict=True)
@@ -120,6 +115,18 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
         return sites
     role = "actor" if encoder == "actor" else "critic"
     return [site for site in sites if site.role == role]
+
+
+def check_roles(model: BaseAlgorithm, sites: list[Site]) -> None:
+    """:raises ValueError: two of the sites that are to have heads are of one role, by which heads are told apart"""
+    roles = [site.role for site in sites]
+    if len(set(roles)) < len(roles):
+        mine = {id(site.extractor) for site in sites}
+        places = [path for path, module in outermost_extractors(model.policy).items() if id(module) in mine]
+        raise ValueError(
+            f"This {type(model).__name__} has several features extractors for one of actor and critic ({', '.join(places)}), "
+            "and heads are told apart by these: let it have one of each."
+        )
 
 
 def still_trained(model: BaseAlgorithm, sites: list[Site]) -> bool:

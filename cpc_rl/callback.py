@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from cpc_rl.attachment import check_encoder, choose_sites, find_sites, is_trpo, still_trained
+from cpc_rl.attachment import check_encoder, check_roles, choose_sites, find_sites, is_trpo, still_trained
 from cpc_rl.augmentation import AugmentationDriver
 from cpc_rl.balance import Coefficient
 from cpc_rl.checks import check_flag
@@ -123,6 +123,7 @@ class ContrastiveCallback(LearnCallback):
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
+        check_roles(self.model, chosen)
         for site in chosen:
             site.encoder.check_images()
         self._warned_of_changes = False
@@ -271,7 +272,7 @@ class ContrastiveCallback(LearnCallback):
             return
         self._warned_of_changes = True
         warnings.warn(
-            f"The {changed} made anew or loaded in the midst of learn(), and its heads go on with the old: begin a new "
+            f"The {changed} made anew or replaced in the midst of learn(), and its heads go on with the old: begin a new "
             "learn(reset_num_timesteps=False) after such a change.",
             stacklevel=3,
         )

@@ -1,6 +1,5 @@
 """The part of a features extractor that a head trains: raw image observations in, features out."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -83,13 +82,6 @@ class Encoder(nn.Module):
                 raise ValueError(
                     f"A head reads images of a Box, of uint8 or of floating point, but the space is {space}: "
                     "let a wrapper convert them."
-                )
-            if np.argmin(space.shape) == 2:
-                warnings.warn(
-                    f"Images of shape {space.shape} seem to have their channels last, and Stable-Baselines3 does not put them "
-                    "first. A head's augmentations move images along their last two axes, and so mix the colours: let "
-                    "VecTransposeImage or a wrapper put the channels first, or give objectives augment=None.",
-                    stacklevel=2,
                 )
 
     @property
@@ -211,7 +203,7 @@ class Encoder(nn.Module):
             assert isinstance(observations, Tensor)
             return observations
         if key not in self._scratch or self._scratch[key].numel() < image.numel():
-            self._scratch[key] = torch.empty(image.numel(), dtype=torch.float32)
+            self._scratch[key] = torch.empty(image.numel(), dtype=torch.float32, device="cpu")
         return self._scratch[key][: image.numel()].view(image.shape).copy_(image).div_(255.0)
 
     def _joined(self, outputs: dict[str, Tensor]) -> Tensor:

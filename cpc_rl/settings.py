@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -97,9 +98,9 @@ class HeadSettings:
         return {name: dict(self.objective_kwargs.get(name, {})) for name in self.weights}
 
     def first_seed(self, model: BaseAlgorithm) -> int:
-        """The seed given, else the model's, else torch's own: what it was seeded with, or what it drew for itself."""
+        """The seed given, else the model's, else what torch's generator stands at: another one for each model."""
         seed = self.seed if self.seed is not None else model.seed
-        return torch.initial_seed() % 2**32 if seed is None else seed
+        return zlib.crc32(torch.get_rng_state().numpy().tobytes()) if seed is None else seed
 
     def build(self, model: BaseAlgorithm, site: Site, number: int) -> Head:
         """

@@ -258,6 +258,7 @@ def test_images_of_other_integers_are_refused_at_the_start(space, entries):
         ({"objective": "cpcc"}, "cpc, curl"),
         ({"objective": 3}, "name or a subclass"),
         ({"gradient": "both"}, "'joint' or 'separate'"),
+        ({"encoder": "x"}, "encoder is 'x', but it takes one of 'critic', 'actor', 'both', 'tied'"),
         ({"coef": -1.0}, "of at least 0"),
         ({"coef": "automatic"}, "'auto'"),
         ({"gradient_ratio": -0.1}, "of at least 0"),

@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import set_random_seed
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cpc_rl import ContrastiveCallback
+from cpc_rl import ContrastiveCallback, encode
 from cpc_rl.encoder import Encoder
 from cpc_rl.shared_pass import SharedPass
 from tests.algorithms import make_model, same_parameters
@@ -69,9 +69,13 @@ class ChannelsLast(BaseFeaturesExtractor):
 def test_images_that_nobody_put_the_channels_of_first():
     model = dqn(spaces.Box(0, 1, (36, 36, 3), np.float32), ChannelsLast, "MlpPolicy")
     with pytest.warns(
-        UserWarning, match=r"seem to have their channels last, .* and so mix the colours: let VecTransposeImage"
+        UserWarning, match=r"seem to have their channels last, .* and so mixes the colours: let VecTransposeImage"
     ):
         model.learn(60, callback=ContrastiveCallback("curl", batch_size=8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(60, callback=ContrastiveCallback("curl", {"augment": None}, batch_size=8))
+        model.learn(60, callback=ContrastiveCallback("curl", {"augment": lambda images, generator: images}, batch_size=8))
 
 
 class EachFrame(BaseFeaturesExtractor):
@@ -135,6 +139,10 @@ def test_two_extractors_of_the_critic_s():
     model = PPO(TwoCritics, Noise(IMAGES), n_steps=16, batch_size=16, n_epochs=1)
     with pytest.raises(ValueError, match=r"several features extractors for one of .*vf_second_extractor.*one of each"):
         model.learn(32, callback=ContrastiveCallback("curl", batch_size=8))
+    callback = ContrastiveCallback("curl", batch_size=8, encoder="actor")  # of which there is one
+    model.learn(32, callback=callback)
+    assert callback.heads["actor"].steps > 0
+    assert encode(model, np.zeros((2, 3, 36, 36), np.uint8)).shape == (2, 512)
 
 
 class ThreeSteps(ReplayBuffer):
@@ -146,9 +154,18 @@ class ThreeSteps(ReplayBuffer):
         return super()._get_samples(batch_inds, env)._replace(next_observations=following)
 
 
+class Shifted(ReplayBuffer):
+    """Augments what it hands out."""
+
+    def _get_samples(self, batch_inds, env=None):
+        samples = super()._get_samples(batch_inds, env)
+        return samples._replace(next_observations=samples.next_observations.roll(1, 3))
+
+
 @pytest.mark.parametrize(
     ("buffer", "keywords", "one_step"),
     [
+        (Shifted, {}, False),
         (ReplayBuffer, {}, True),
         (ReplayBuffer, {"replay_buffer_kwargs": {"handle_timeout_termination": False}, "optimize_memory_usage": True}, True),
         (ThreeSteps, {}, False),
@@ -167,8 +184,9 @@ def test_next_observations_that_are_further_off_are_no_keys(buffer, keywords, on
     assert len(seen) > 5 and set(seen) == {one_step} and callback.heads["shared"].steps > 5
 
 
-def test_frames_that_stand_still_say_nothing_of_steps():
-    """As a game's first ones: what they are is seen once they move."""
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_frames_that_stand_still_say_nothing_of_steps(batch_size):
+    """As a game's first ones: what they are is seen once they move, and move on."""
 
     class Stands(Noise):
         def _image(self):
@@ -208,7 +226,7 @@ class Loads(BaseCallback):
 def test_a_replay_buffer_that_is_loaded_amid_is_noticed(tmp_path):
     model = make_model("DQN").learn(60)
     model.save_replay_buffer(tmp_path / "buffer")
-    with pytest.warns(UserWarning, match="The replay buffer of this model was made anew or loaded in the midst of learn"):
+    with pytest.warns(UserWarning, match="The replay buffer of this model was made anew or replaced in the midst of learn"):
         model.learn(60, callback=[Loads(tmp_path / "buffer"), ContrastiveCallback("curl", batch_size=4)])
     model.load_replay_buffer(tmp_path / "buffer")
     with warnings.catch_warnings():
@@ -226,6 +244,11 @@ def test_a_run_that_is_seeded_by_set_random_seed_alone():
         return model.learn(60, callback=callback), callback.heads["shared"]
 
     (first, head), (second, same), (_, other) = trained(3), trained(3), trained(4)
+    model = dqn(IMAGES, seed=None)
+    again = ContrastiveCallback("curl", batch_size=8)
+    model.learn(30, callback=again)  # another model of this process, which nobody seeded anew, has draws of its own
+    seeds = [each.window_generator.initial_seed() for each in (head, same, other, again.heads["shared"])]
+    assert seeds[0] == seeds[1] and len(set(seeds)) == 3
     assert same_parameters(first, second)
     for mine, theirs, others in zip(head.parameters, same.parameters, other.parameters, strict=True):
         assert torch.equal(mine, theirs) and not torch.equal(mine, others)

@@ -1,5 +1,6 @@
 """What every objective is: a head with a loss, that the encoder is handed to and that never owns it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from cpc_rl.augment import AugmentationFn, make_augmentation
+from cpc_rl.augment import Augmentation, AugmentationFn, Compose, make_augmentation
 from cpc_rl.augment.base import check_bounds
 from cpc_rl.checks import check_flag
 from cpc_rl.encoder import Encoder, Observations, probing
@@ -167,8 +168,17 @@ def check_augmented(augmentation: AugmentationFn, encoder: Encoder) -> None:
 
     :raises ValueError: they are of another size, for which it is not made, or floats in other bounds than it takes
     """
+    nothing = isinstance(augmentation, Compose) and not augmentation.augmentations
+    ours = isinstance(augmentation, Augmentation) and not nothing
     for space in encoder.spaces:
         check_bounds(augmentation, space)
+        if ours and 4 * space.shape[2] <= min(space.shape[:2]):
+            warnings.warn(
+                f"Images of shape {space.shape} seem to have their channels last, and Stable-Baselines3 does not put them "
+                f"first. {augmentation!r} takes the last two axes for height and width, and so mixes the colours: let "
+                "VecTransposeImage or a wrapper put the channels first, or give the objective augment=None.",
+                stacklevel=2,
+            )
     blank = encoder.blank(2)
     for key, image in encoder.images(blank).items():
         augmented = augmentation(image, generator=torch.Generator(image.device).manual_seed(0))

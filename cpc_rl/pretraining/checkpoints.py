@@ -21,7 +21,7 @@ def save_checkpoint(state: dict[str, Any], file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-SHAPE_WINDOWS = {"objectives", "keywords", "frame_stack", "observations", "training"}  # what the data's digest depends on
+SHAPE_WINDOWS = {"objectives", "keywords", "frame_stack", "observations"}  # what the data's digest depends on
 
 
 def load_checkpoint(file: Path, signature: str) -> dict[str, Any] | None:

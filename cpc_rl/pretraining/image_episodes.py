@@ -179,7 +179,7 @@ def _counted(stems: list[str]) -> bool:
     Whether what stands behind the point is a number of its own, as in ``3.8``, ``3.9``, ``3.10``, and no decimals.
 
     Only where it is longer behind some than behind others does it matter. Decimals of unlike lengths do not end in 0, and
-    numbers of their own do not begin with it. Where neither is seen, the frames' steps are more even as what they are.
+    numbers of their own hardly begin with it. Where neither is seen, the frames' steps are more even as what they are.
     """
     behind: dict[str, set[str]] = {}
     for stem in stems:
@@ -188,10 +188,10 @@ def _counted(stems: list[str]) -> bool:
             behind.setdefault(before, set()).add(after)
     unlike = [texts for texts in behind.values() if len(set(map(len, texts))) > 1]
     long = [text for texts in unlike for text in texts if len(text) > 1]
+    if any(text.endswith("0") for text in long):  # padded ones (09, 10, .., 99, 100) too
+        return True
     if any(text.startswith("0") for text in long):
         return False
-    if any(text.endswith("0") for text in long):
-        return True
     return _unevenness([[Decimal(text) for text in texts] for texts in unlike]) < _unevenness(
         [[Decimal(f"0.{text}") for text in texts] for texts in unlike]
     )

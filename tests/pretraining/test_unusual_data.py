@@ -45,6 +45,7 @@ def write_images(folder: Path, names: list[str]) -> None:
         ["100.900000000.png", "101.50000000.png", "101.900000000.png"],  # seconds and billionths
         ["0.9.png", "1.png", "1.05.png", "1.1.png"],
         ["1.02.png", "1.03.png", "1.1.png"],
+        ["3.08.png", "3.09.png", "3.10.png", "3.98.png", "3.99.png", "3.100.png", "3.101.png"],  # padded, and outgrown
         ["0.1.png", "0.12.png", "0.14.png", "0.16.png", "0.18.png", "0.2.png", "0.22.png"],
         ["\u00b21.png", "\u00b22.png"],
     ],
