@@ -4,9 +4,10 @@ What a head adds, with augmented batches and without together: twice the runs of
     python -m benchmarks.two_by_two runs/CarRacing-v2 --head cpc
 
 The head's effect is the mean of two differences of means, ``cpc`` less ``none`` and ``aug+cpc`` less ``aug``; that of the
-augmentation in the same way, ``aug`` less ``none`` and ``aug+cpc`` less ``cpc``. The p-value is exact: how many of all ways to
-deal the runs of each difference to its two arms give an effect as large, either way (Edgington 1980, "Randomization Tests",
-with blocks).
+augmentation in the same way, ``aug`` less ``none`` and ``aug+cpc`` less ``cpc``. With ``--compute`` as much more training
+takes the place of plain training: ``compute`` for ``none`` and ``aug+compute`` for ``aug``. The p-value is exact: how many of
+all ways to deal the runs of each difference to its two arms give an effect as large, either way (Edgington 1980,
+"Randomization Tests", with blocks).
 """
 
 import argparse
@@ -53,9 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="+", help="<log-dir>/<environment>, or tables of runs; of one algorithm")
     parser.add_argument("--head", default="cpc", help="the objective; its arms are HEAD and aug+HEAD")
+    parser.add_argument("--compute", action="store_true", help="hold it against as much more training: compute, aug+compute")
     arguments = parser.parse_args()
     head, both = arguments.head, f"aug+{arguments.head}"
-    needed = ("none", "aug", head, both)
+    plain, augmented = ("compute", "aug+compute") if arguments.compute else ("none", "aug")
+    needed = (plain, augmented, head, both)
     try:
         runs_of = read_sources([source for path in arguments.sources for source in find_sources(path)], needed)
     except ValueError as error:
@@ -71,7 +74,7 @@ def main() -> None:
     if missing:
         raise SystemExit(f"{where} has no finished run of {', '.join(missing)}, and all four arms are needed.")
     rows, figures = [], {}
-    for name, pairs in {head: ((head, "none"), (both, "aug")), "aug": (("aug", "none"), (both, head))}.items():
+    for name, pairs in {head: ((head, plain), (both, augmented)), "aug": ((augmented, plain), (both, head))}.items():
         for measure, words in MEASURES.items():
             runs = {arm: measured(arms[arm], measure)[:, 0] for arm in arms}
             blocks = [(runs[with_it], runs[without]) for with_it, without in pairs]

@@ -47,6 +47,12 @@ def test_the_table_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "| `curl` | final return on unseen episodes | 5 and 5 | +31.58 | 0.017 |" in lines
     assert "| `aug` | final return on unseen episodes | 4 and 6 | +1.417 |" in lines[-1]
     assert json.loads(figures)["effects"]["curl final"]["p"] == pytest.approx(2 / (20 * 6))  # this deal and its mirror
+    for arm, ends in {"compute": (30, 41), "aug+compute": (32, 33)}.items():
+        make_arm(tmp_path, arm, ends)
+    monkeypatch.setattr(sys, "argv", ["two_by_two", str(tmp_path / ENV), "--head", "curl", "--compute"])
+    benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("| `curl` | final return on unseen episodes | 5 and 4 | +11.83 |") for line in lines)
     monkeypatch.setattr(sys, "argv", ["two_by_two", str(tmp_path / ENV), "--head", "cpc"])
     with pytest.raises(SystemExit, match="no runs of the arms cpc, aug\\+cpc"):
         benchmark.main()
