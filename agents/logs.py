@@ -27,8 +27,8 @@ class ContinuedTensorBoard(TensorBoardOutputFormat):
 def make_logger(folder: Path, purge_step: int | None = None) -> Logger:
     """A logger that writes to TensorBoard and nothing else: the terminal's one line is the progress bar's."""
     # TensorBoard reads a folder's files by name, and a name tells the second: the file that goes on has to come last.
-    newest = max((int(file.name.split(".")[3]) for file in folder.glob("events.out.tfevents*")), default=0)
-    behind = newest + 1 - time.time()
+    stamps = [stamp for file in folder.glob("events.out.tfevents.*") if (stamp := file.name.split(".")[3]).isdecimal()]
+    behind = max(map(int, stamps), default=0) + 1 - time.time()
     if 0 < behind <= PATIENCE:
         time.sleep(behind)
     elif behind > 0:  # on another machine than before

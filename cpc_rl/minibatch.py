@@ -150,7 +150,7 @@ class Minibatches:
         told = False
         for stored, first, following in _images(windows.observations, samples.observations, samples.next_observations):
             before, after = stored[there, 0].float(), stored[there, 1].float()
-            # Other pictures than it holds, augmented ones, say, tell nothing.
+            # Where it hands out other pictures than it holds, augmented ones, say, nothing is known of them.
             if not (torch.equal(before, first[rows][there].float()) and torch.equal(after, following[rows][there].float())):
                 self._one_step = False
                 return False
@@ -175,7 +175,7 @@ class Minibatches:
 
 
 def _images(*observations: Any) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The image entries of each, on the CPU: ``(B, 2, C, H, W)`` of windows, and ``(B, C, H, W)``."""
+    """The image entries of each, on the CPU: ``(B, 3, C, H, W)`` of windows, and ``(B, C, H, W)``."""
     for key in observations[0] if isinstance(observations[0], Mapping) else (None,):
         entries = tuple(each if key is None else each[key] for each in observations)
         if entries[1].ndim == 4:

@@ -3,7 +3,6 @@
 import copy
 import warnings
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -22,38 +21,17 @@ from cpc_rl import ContrastiveCallback, encode
 from cpc_rl.encoder import Encoder
 from cpc_rl.shared_pass import SharedPass
 from tests.algorithms import make_model, same_parameters
-
-
-class Noise(gym.Env):
-    """Random images; episodes of ten steps."""
-
-    action_space = spaces.Discrete(3)
-
-    def __init__(self, space: spaces.Box) -> None:
-        self.observation_space = space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        return self._image(), {}
-
-    def step(self, action):
-        self.steps += 1
-        return self._image(), float(action == 0), self.steps == 10, False, {}
-
-    def _image(self):
-        space = self.observation_space
-        return (space.low + (space.high - space.low) * self.np_random.random(space.shape)).astype(space.dtype)
+from tests.test_extractors import TinyImages
 
 
 def dqn(space: spaces.Box, extractor: type | None = None, policy: str = "CnnPolicy", **keywords) -> DQN:
     kwargs = {"features_extractor_kwargs": {"features_dim": 16}}
     kwargs = kwargs if extractor is None else {"features_extractor_class": extractor}
     settings = {"learning_starts": 24, "buffer_size": 200, "batch_size": 8, "seed": 0, "policy_kwargs": kwargs}
-    return DQN(policy, Noise(space), **{**settings, **keywords})
+    return DQN(policy, TinyImages(ACTIONS, space), **{**settings, **keywords})
 
 
-IMAGES = spaces.Box(0, 255, (3, 36, 36), np.uint8)
+IMAGES, ACTIONS = spaces.Box(0, 255, (3, 36, 36), np.uint8), spaces.Discrete(3)
 
 
 class ChannelsLast(BaseFeaturesExtractor):
@@ -137,7 +115,7 @@ class TwoCritics(ActorCriticCnnPolicy):
 
 
 def test_two_extractors_of_the_critic_s():
-    model = PPO(TwoCritics, Noise(IMAGES), n_steps=16, batch_size=16, n_epochs=1)
+    model = PPO(TwoCritics, TinyImages(ACTIONS, IMAGES), n_steps=16, batch_size=16, n_epochs=1)
     with pytest.raises(ValueError, match=r"several features extractors for one of .*vf_second_extractor.*one of each"):
         model.learn(32, callback=ContrastiveCallback("curl", batch_size=8))
     callback = ContrastiveCallback("curl", batch_size=8, encoder="actor")  # of which there is one
@@ -189,7 +167,7 @@ def test_next_observations_that_are_further_off_are_no_keys(buffer, keywords, on
 def test_frames_that_stand_still_say_nothing_of_steps(batch_size):
     """As a game's first ones: what they are is seen once they move, and move on."""
 
-    class Stands(Noise):
+    class Stands(TinyImages):
         def _image(self):
             still = super()._image()
             return np.zeros_like(still) if self.np_random.random() < 0.9 else still
@@ -202,14 +180,24 @@ def test_frames_that_stand_still_say_nothing_of_steps(batch_size):
             seen.append(samples)
             return samples
 
-    model = DQN(
-        "CnnPolicy", Stands(IMAGES), learning_starts=24, buffer_size=200, batch_size=2, replay_buffer_class=Three, seed=0
-    )
-    callback = ContrastiveCallback("cpc", batch_size=2)
-    model.learn(200, callback=callback)
+    settings = {"learning_starts": 24, "buffer_size": 200, "batch_size": batch_size}
+    for seed in range(4):
+        model = DQN("CnnPolicy", Stands(ACTIONS, IMAGES), replay_buffer_class=Three, seed=seed, **settings)
+        callback = ContrastiveCallback("cpc", batch_size=batch_size)
+        model.learn(200, callback=callback)
+        assert callback._sharing is not None and callback._sharing.minibatches._one_step is False
     still = [torch.equal(each.observations, each.next_observations) for each in seen]
-    assert still[0] and not all(still)
-    assert callback._sharing is not None and callback._sharing.minibatches._one_step is False
+    assert any(still) and not all(still)
+
+
+def test_what_never_moves_is_not_looked_at_for_ever(monkeypatch):
+    monkeypatch.setattr("cpc_rl.minibatch.LOOKS", 5)
+    monkeypatch.setattr(TinyImages, "_image", lambda self: np.zeros((3, 36, 36), np.uint8))
+    callback = ContrastiveCallback("cpc", batch_size=8)
+    dqn(IMAGES).learn(100, callback=callback)
+    assert callback._sharing is not None
+    minibatches = callback._sharing.minibatches
+    assert (minibatches._looks, minibatches._one_step) == (5, False) and callback.heads["shared"].steps > 5
 
 
 class Loads(BaseCallback):
