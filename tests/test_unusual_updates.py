@@ -246,5 +246,5 @@ def test_networks_that_are_made_anew_are_noticed():
         policy.optimizer = policy.optimizer_class(policy.q_net.parameters(), lr=1e-4)
         model._create_aliases()
 
-    with pytest.warns(UserWarning, match="networks or optimisers of this model were made anew or replaced in the midst of learn"):
+    with pytest.warns(UserWarning, match="optimisers of this model were made anew or replaced in the midst of learn"):
         make_model("DQN").learn(60, callback=[ContrastiveCallback("cpc", batch_size=4), Between(40, reset)])
