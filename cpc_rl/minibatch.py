@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cpc_rl.sampling import ReplayWindows, RolloutWindows, Windows
 from cpc_rl.trajectories import Ints
@@ -144,17 +145,16 @@ class Minibatches:
         if self._one_step is not None:
             return self._one_step
         assert isinstance(self.windows, ReplayWindows)
-        rows = slice(0, LOOKED_AT)
-        windows = self.windows.at(batch_inds[rows], env[rows], 2)
-        there = windows.mask[:, 1]
-        told = False
+        windows = self.windows.at(batch_inds[:LOOKED_AT], env[:LOOKED_AT], 2)
+        mask, told = windows.mask.numpy(), False
+        there = mask[:, 1]
         for stored, first, following in _images(windows.observations, samples.observations, samples.next_observations):
-            before, after = stored[there, 0].float(), stored[there, 1].float()
             # Where it hands out other pictures than it holds, augmented ones, say, nothing is known of them.
-            if not (torch.equal(before, first[rows][there].float()) and torch.equal(after, following[rows][there].float())):
+            handed = np.stack([first, following], axis=1)
+            if not np.array_equal(stored[there, :2].astype(np.float32), handed[there].astype(np.float32)):
                 self._one_step = False
                 return False
-            further = (stored[:, 2] != stored[:, 1]).flatten(1).any(dim=1) & windows.mask[:, 2]
+            further = (stored[:, 2] != stored[:, 1]).any(axis=(1, 2, 3)) & mask[:, 2]
             told = told or bool(further.any())
         self._looks += 1
         if told or self._looks == LOOKS:
@@ -174,9 +174,9 @@ class Minibatches:
             )
 
 
-def _images(*observations: Any) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The image entries of each, on the CPU: ``(B, 3, C, H, W)`` of windows, and ``(B, C, H, W)``."""
+def _images(*observations: Any) -> Iterator[tuple[NDArray, ...]]:
+    """The first image entries of each: ``(B, 3, C, H, W)`` of windows, and ``(B, C, H, W)``."""
     for key in observations[0] if isinstance(observations[0], Mapping) else (None,):
-        entries = tuple(each if key is None else each[key] for each in observations)
+        entries = tuple((each if key is None else each[key])[:LOOKED_AT].cpu().numpy() for each in observations)
         if entries[1].ndim == 4:
-            yield tuple(entry.cpu() for entry in entries)
+            yield entries
