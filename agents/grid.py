@@ -81,9 +81,10 @@ def run_all(arguments: "Arguments", command: str) -> int:
     if len(jobs) > 1:
         return run_grid(jobs, partial(run_jobs, parallel=parallel), machine, overwrite=arguments.overwrite, command=command)
     (configuration, folder) = runs[0]
-    with suppress(OSError):  # what is wrong there, the run says
-        jobs[0].forget()  # it is tried again
-    return 0 if execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command) else 130
+    done = execute(configuration, folder, machine, overwrite=arguments.overwrite, command=command)
+    with suppress(OSError):
+        jobs[0].failure.unlink(missing_ok=True)  # it was tried again, and did not fail
+    return 0 if done else 130
 
 
 def run_grid(

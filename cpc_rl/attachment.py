@@ -114,7 +114,13 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     if len(sites) == 1 or encoder == "both":
         return sites
     role = "actor" if encoder == "actor" else "critic"
-    return [site for site in sites if site.role == role]
+    chosen = [site for site in sites if site.role == role]
+    if not chosen:
+        raise ValueError(
+            f"This model has several features extractors, and none is the {role}'s by its name (they are the "
+            f"{' and the '.join(site.role for site in sites)}'s): encoder takes the other, or let it have one of each."
+        )
+    return chosen
 
 
 def check_roles(model: BaseAlgorithm, sites: list[Site]) -> None:

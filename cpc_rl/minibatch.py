@@ -156,7 +156,7 @@ class Minibatches:
                 return False
             further = (stored[:, 2] != stored[:, 1]).any(axis=(1, 2, 3)) & mask[:, 2]
             told = told or bool(further.any())
-        self._looks += 1
+        self._looks += bool(mask[:, 2].any())  # where no episode is that long nothing can be told, nor needs to
         if told or self._looks == LOOKS:
             self._one_step = told  # which makes keys of its own where nothing ever moves
         return True

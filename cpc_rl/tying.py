@@ -96,5 +96,9 @@ def tie_encoders(sites: list[Site], alive: Callable[[], bool]) -> Tie:
     :raises ValueError: if they have not an optimiser and an extractor each, or extractors of different structure
     """
     choose_sites(sites, "tied")
+    if len({site.role for site in sites}) < len(sites):
+        raise ValueError(
+            "encoder='tied' needs one features extractor for the actor and one for the critic, but there are more."
+        )
     extractors = {site.role: site.extractor for site in sites}
     return Tie(extractors["actor"], extractors["critic"], alive)

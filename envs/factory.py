@@ -1,5 +1,6 @@
 """Makes one environment ready for an agent that sees images."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -66,7 +67,9 @@ def make_env(
             kwargs["continuous"] = False
     fast = spec.id in STOCK_IDS
     if fast:
-        limit = kwargs.pop("max_episode_steps", None)  # which gym.make would count in agent steps, around the frame skip
+        if "max_episode_steps" in kwargs:  # gym.make would count it in agent steps, around the frame skip
+            limit = kwargs.pop("max_episode_steps")
+            spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "max_episode_steps": None if limit == -1 else limit})
         kwargs.update(frame_skip=skip, size=size, grayscale=grayscale)
     if spec.id.startswith(DM_CONTROL):
         kwargs.update(size=size, render=render)
@@ -90,8 +93,6 @@ def make_env(
         raise ValueError(f"{env_id} cannot be rendered as {render_mode!r}; its render modes are {modes}.")
     env = with_actions(env, actions)
     if fast:
-        if limit is not None:
-            env.unwrapped.max_physics_steps = None if limit == -1 else limit  # type: ignore[attr-defined]
         return env
     if any(atari.values()):
         env = start_and_skip(env, skip, **atari)

@@ -40,6 +40,10 @@ class FastCarRacing(CarRacing):
             raise ValueError(f"frame_skip must be 1 or more, not {frame_skip}.")
         if size < 1:
             raise ValueError(f"size must be 1 pixel or more, not {size}.")
+        if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
+            raise ValueError(
+                f"max_episode_steps must be a whole number from 1, or None for no limit, not {max_episode_steps!r}."
+            )
         super().__init__(**kwargs)
         EzPickle.__init__(self, frame_skip, size, grayscale, max_episode_steps, **kwargs)
         self.frame_skip = frame_skip

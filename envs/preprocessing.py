@@ -48,7 +48,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     :param size: wanted height and width.
     :return: (size, size, channels) uint8, shrunk by ``cv2.INTER_AREA``; the image itself where it has that size.
     """
-    if image.ndim == 3 and image.shape[2] > MOST_CHANNELS:
+    if image.ndim == 3 and image.shape[2] > MOST_CHANNELS and image.shape[:2] != (size, size):
         parts = np.split(image, range(MOST_CHANNELS, image.shape[2], MOST_CHANNELS), axis=2)
         return np.concatenate([resize(part, size) for part in parts], axis=2)
     if image.shape[:2] != (size, size):

@@ -124,6 +124,22 @@ def test_two_extractors_of_the_critic_s():
     assert encode(model, np.zeros((2, 3, 36, 36), np.uint8)).shape == (2, 512)
 
 
+class TwoActors(ActorCriticCnnPolicy):
+    def _build(self, lr_schedule):
+        self.pi_second_extractor = NatureCNN(self.observation_space, 32)
+        super()._build(lr_schedule)
+
+
+def test_no_extractor_of_the_critic_s():
+    model = PPO(TwoActors, TinyImages(ACTIONS, IMAGES), n_steps=16, batch_size=16, n_epochs=1)
+    for use in (
+        lambda: model.learn(32, callback=ContrastiveCallback("curl", batch_size=8)),
+        lambda: encode(model, np.zeros((2, 3, 36, 36), np.uint8)),
+    ):
+        with pytest.raises(ValueError, match="none is the critic's by its name"):
+            use()
+
+
 class ThreeSteps(ReplayBuffer):
     """Returns of three steps, without the attribute that Stable-Baselines3's own buffer has."""
 
@@ -198,6 +214,17 @@ def test_what_never_moves_is_not_looked_at_for_ever(monkeypatch):
     assert callback._sharing is not None
     minibatches = callback._sharing.minibatches
     assert (minibatches._looks, minibatches._one_step) == (5, False) and callback.heads["shared"].steps > 5
+
+
+def test_episodes_of_one_step_tell_nothing_and_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr("cpc_rl.minibatch.LOOKS", 5)
+    step = TinyImages.step
+    monkeypatch.setattr(TinyImages, "step", lambda self, action: (*step(self, action)[:2], True, False, {}))
+    callback = ContrastiveCallback("cpc", batch_size=8)
+    dqn(IMAGES).learn(100, callback=callback)
+    assert callback._sharing is not None
+    minibatches = callback._sharing.minibatches
+    assert (minibatches._looks, minibatches._one_step) == (0, None) and callback.heads["shared"].steps > 5
 
 
 class Loads(BaseCallback):

@@ -172,7 +172,7 @@ def check_augmented(augmentation: AugmentationFn, encoder: Encoder) -> None:
     ours = isinstance(augmentation, Augmentation) and not nothing
     for space in encoder.spaces:
         check_bounds(augmentation, space)
-        if ours and 4 * space.shape[2] <= min(space.shape[:2]):
+        if ours and 2 * space.shape[2] <= min(space.shape[:2]):
             warnings.warn(
                 f"Images of shape {space.shape} seem to have their channels last, and Stable-Baselines3 does not put them "
                 f"first. {augmentation!r} takes the last two axes for height and width, and so mixes the colours: let "

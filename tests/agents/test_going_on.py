@@ -67,6 +67,16 @@ def test_a_mark_of_a_failure_goes_with_the_next_attempt(tmp_path: Path) -> None:
     assert not mark.exists() and folder.results.is_file()
 
 
+def test_a_mark_stays_where_nothing_was_tried(tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path, tiny_configuration("ppo", "none"))
+    folder.results.unlink()
+    mark = folder.path.with_name(f"{folder.path.name}.failed")
+    mark.write_text(json.dumps({"problem": "out of memory"}))
+    (list_checkpoints(folder.checkpoints)[-1] / "model.zip").write_bytes(b"x")
+    assert main(["--resume", str(folder.path), "--vec", "dummy", "--device", "cpu"]) == 2
+    assert mark.exists()
+
+
 def test_an_entropy_schedule_that_would_be_no_schedule() -> None:
     settings = {**tiny_recipe("sac").hyperparameters, "ent_coef": {"schedule": "linear", "start": 0.5, "end": 0.0}}
     recipe = Recipe(**{**vars(tiny_recipe("sac")), "hyperparameters": settings})

@@ -164,6 +164,15 @@ def test_a_limit_that_make_env_is_given_counts_physics_steps_too(limit):
     assert ends == ([10, 10] if limit == 40 else [None, None])
 
 
+def test_a_limit_goes_along_with_copies_and_is_looked_at():
+    env = make_env("CarRacing-v2", env_kwargs={"max_episode_steps": 40})
+    copies = [gym.make(env.spec).unwrapped, pickle.loads(pickle.dumps(env.unwrapped))]
+    assert [each.max_physics_steps for each in copies] == [40, 40]
+    for limit in (0, -5, 2.5, "40"):
+        with pytest.raises(ValueError, match="max_episode_steps must be a whole number from 1, or None for no limit"):
+            make_env("CarRacing-v2", env_kwargs={"max_episode_steps": limit})
+
+
 def test_what_a_reset_does_with_colours_agrees():
     fast, stock = FastCarRacing(domain_randomize=True), Undrawn(domain_randomize=True)
     for options in (None, {"randomize": False}, {"randomize": True}):
