@@ -20,12 +20,14 @@ class Site:
     One features extractor that an optimiser trains.
 
     :param role: ``"actor"`` or ``"critic"`` where the model has one for each, else ``"shared"``
+    :param path: of the extractor in the policy
     :param extractor: the agent's own module
     :param encoder: the image part of it, as the head sees it
     :param optimizers: those that hold its parameters; the first is the one that moves them
     """
 
     role: str
+    path: str
     extractor: BaseFeaturesExtractor
     encoder: Encoder
     optimizers: tuple[Optimizer, ...]
@@ -70,8 +72,8 @@ def find_sites(model: BaseAlgorithm) -> list[Site]:
         )
     roles = ["shared"] if len(candidates) == 1 else [_role(path, name) for path in candidates]
     return [
-        Site(role, module, make_encoder(module, model.policy.observation_space, model.policy.normalize_images), owners)
-        for role, (module, owners) in zip(roles, candidates.values(), strict=True)
+        Site(role, path, module, make_encoder(module, model.policy.observation_space, model.policy.normalize_images), owners)
+        for role, (path, (module, owners)) in zip(roles, candidates.items(), strict=True)
     ]
 
 
@@ -123,14 +125,11 @@ def choose_sites(sites: list[Site], encoder: str) -> list[Site]:
     return chosen
 
 
-def check_roles(model: BaseAlgorithm, sites: list[Site]) -> None:
-    """:raises ValueError: two of the sites that are to have heads are of one role, by which heads are told apart"""
-    roles = [site.role for site in sites]
-    if len(set(roles)) < len(roles):
-        mine = {id(site.extractor) for site in sites}
-        places = [path for path, module in outermost_extractors(model.policy).items() if id(module) in mine]
+def check_roles(sites: list[Site]) -> None:
+    """:raises ValueError: two of the sites, which are told apart by their roles, are of one"""
+    if len({site.role for site in sites}) < len(sites):
         raise ValueError(
-            f"This {type(model).__name__} has several features extractors for one of actor and critic ({', '.join(places)}), "
+            f"This model has several features extractors for one of actor and critic ({', '.join(s.path for s in sites)}), "
             "and heads are told apart by these: let it have one of each."
         )
 

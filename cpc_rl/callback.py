@@ -123,7 +123,7 @@ class ContrastiveCallback(LearnCallback):
         stored = stored_state(self.model)  # read before there are new heads: this callback's own may be what is stored
         sites = find_sites(self.model)
         chosen = choose_sites(sites, self.encoder)
-        check_roles(self.model, chosen)
+        check_roles(chosen)
         for site in chosen:
             site.encoder.check_images()
         self._warned_of_changes = False

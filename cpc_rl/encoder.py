@@ -232,7 +232,12 @@ def whole_features(output: Tensor) -> Tensor:
     :param output: of an extractor, ``(N, ...)``
     :return: ``(N, F)``, in float32 also where the extractor computed in half precision: heads' layers are not of that
     """
-    return output.flatten(1).float() if output.dtype in (torch.bfloat16, torch.float16) else output.flatten(1)
+    return widened(output.flatten(1))
+
+
+def widened(values: Tensor) -> Tensor:
+    """In at least single precision: in half precision, which autocast gives maps, squares are soon 0 or too large."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cpc_rl.balance import Balance
-from cpc_rl.encoder import Encoder, Recording
+from cpc_rl.encoder import Encoder, Recording, widened
 from cpc_rl.objectives import Objective
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared
@@ -270,11 +270,6 @@ def _norm(
     if not counted:
         return loss.new_zeros(())
     return torch.stack([torch.linalg.vector_norm(widened(g)) for g in counted]).square().sum().sqrt()
-
-
-def widened(gradient: Tensor) -> Tensor:
-    """In at least single precision: in half precision, which autocast gives maps, squares are soon 0 or too large."""
-    return gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
 
 
 def _known(metrics: Metrics) -> Tensor | None:

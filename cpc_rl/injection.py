@@ -11,9 +11,10 @@ from torch.utils.hooks import RemovableHandle
 
 from cpc_rl.accumulation import accumulates
 from cpc_rl.attachment import Site
+from cpc_rl.encoder import widened
 from cpc_rl.feature_map import map_module
 from cpc_rl.guard import Guard
-from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms, has_gradient, widened
+from cpc_rl.head import NOTHING, AuxiliaryGradient, Head, Metrics, Norms, has_gradient
 from cpc_rl.minibatch import Rows
 from cpc_rl.sampling import Windows
 from cpc_rl.shared import Shared

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from cpc_rl.attachment import Site, choose_sites
+from cpc_rl.attachment import Site, check_roles, choose_sites
 from cpc_rl.weak_hooks import ModuleHook, ends_itself
 
 
@@ -96,9 +96,6 @@ def tie_encoders(sites: list[Site], alive: Callable[[], bool]) -> Tie:
     :raises ValueError: if they have not an optimiser and an extractor each, or extractors of different structure
     """
     choose_sites(sites, "tied")
-    if len({site.role for site in sites}) < len(sites):
-        raise ValueError(
-            "encoder='tied' needs one features extractor for the actor and one for the critic, but there are more."
-        )
+    check_roles(sites)
     extractors = {site.role: site.extractor for site in sites}
     return Tie(extractors["actor"], extractors["critic"], alive)

@@ -75,15 +75,19 @@ class FrameSkip(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """
         :param action: one of the environment's actions.
-        :return: the last observation, the sum of the rewards, terminated, truncated, the last info.
+        :return: what :meth:`shown` says of the last two observations, sum of the rewards, terminated, truncated, the last info.
         """
-        total = 0.0
+        total, before, last = 0.0, None, None
         for _ in range(self.skip):
-            observation, reward, terminated, truncated, info = self.env.step(action)
+            before, (last, reward, terminated, truncated, info) = last, self.env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, info
+        return self.shown(before, last), total, terminated, truncated, info
+
+    def shown(self, before: Any, last: Any) -> Any:
+        """What is seen of an action's last two observations; the first of them is None where there was but one."""
+        return last
 
 
 class BrighterOfTwo(FrameSkip):
@@ -93,19 +97,8 @@ class BrighterOfTwo(FrameSkip):
     one frame.
     """
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """
-        :param action: one of the environment's actions.
-        :return: the picture, the sum of the rewards, terminated, truncated, the last info.
-        """
-        total, frames = 0.0, []
-        for _ in range(self.skip):
-            frame, reward, terminated, truncated, info = self.env.step(action)
-            frames.append(frame)
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return np.maximum(*frames[-2:]) if len(frames) > 1 else frames[0], total, terminated, truncated, info
+    def shown(self, before: Any, last: Any) -> Any:
+        return last if before is None else np.maximum(before, last)
 
 
 class ImageObservation(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):

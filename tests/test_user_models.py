@@ -206,25 +206,24 @@ def test_frames_that_stand_still_say_nothing_of_steps(batch_size):
     assert any(still) and not all(still)
 
 
-def test_what_never_moves_is_not_looked_at_for_ever(monkeypatch):
+def looked(monkeypatch):
+    """How often a head looked what comes next, of five times at most, and what it found."""
     monkeypatch.setattr("cpc_rl.minibatch.LOOKS", 5)
-    monkeypatch.setattr(TinyImages, "_image", lambda self: np.zeros((3, 36, 36), np.uint8))
     callback = ContrastiveCallback("cpc", batch_size=8)
     dqn(IMAGES).learn(100, callback=callback)
-    assert callback._sharing is not None
-    minibatches = callback._sharing.minibatches
-    assert (minibatches._looks, minibatches._one_step) == (5, False) and callback.heads["shared"].steps > 5
+    assert callback._sharing is not None and callback.heads["shared"].steps > 5
+    return callback._sharing.minibatches._looks, callback._sharing.minibatches._one_step
+
+
+def test_what_never_moves_is_not_looked_at_for_ever(monkeypatch):
+    monkeypatch.setattr(TinyImages, "_image", lambda self: np.zeros((3, 36, 36), np.uint8))
+    assert looked(monkeypatch) == (5, False)
 
 
 def test_episodes_of_one_step_tell_nothing_and_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr("cpc_rl.minibatch.LOOKS", 5)
     step = TinyImages.step
     monkeypatch.setattr(TinyImages, "step", lambda self, action: (*step(self, action)[:2], True, False, {}))
-    callback = ContrastiveCallback("cpc", batch_size=8)
-    dqn(IMAGES).learn(100, callback=callback)
-    assert callback._sharing is not None
-    minibatches = callback._sharing.minibatches
-    assert (minibatches._looks, minibatches._one_step) == (0, None) and callback.heads["shared"].steps > 5
+    assert looked(monkeypatch) == (0, None)
 
 
 class Loads(BaseCallback):
