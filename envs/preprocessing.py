@@ -75,7 +75,7 @@ class FrameSkip(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """
         :param action: one of the environment's actions.
-        :return: what :meth:`shown` says of the last two observations, sum of the rewards, terminated, truncated, the last info.
+        :return: what :meth:`shown` says of the last two observations, sum of rewards, terminated, truncated, the last info.
         """
         total, before, last = 0.0, None, None
         for _ in range(self.skip):
